@@ -1,0 +1,364 @@
+/* The GEMM driver: which operands are packed, how loops nest, how threads share the work.
+ *
+ *   few rows   at most gemv_m rows, or one column (then the product is transposed): B is
+ *              streamed once, nothing is packed, no workspace
+ *   panels     A small enough for L2: one panel of B at a time, packed if its rows are not
+ *              contiguous or many tiles read it, goes past all of A, k-block after k-block
+ *   blocked    a block of B (KC x NC) is packed for L3, blocks of A (MC x KC) for L2, and
+ *              tiles are formed from panels of both
+ *
+ * Which of these runs changes no bit: all of them form the sum that gemm.h promises.
+ * Threads cut batch, rows and columns into pieces, never k; each piece packs for itself in
+ * its own slice of the workspace.
+ */
+#include "gemm/gemm.h"
+#include "gemm/blocking.h"
+
+typedef enum { FEW_ROWS, PANELS, BLOCKED } gemm_path;
+
+typedef struct {
+    fnn_gemm_args g; /* folded, transposed where n is 1 */
+    const fnn_gemm_tile *kernel;
+    ptrdiff_t size; /* bytes of an element */
+    gemm_path path;
+    bool pack_a, pack_b;
+    const void *column_bias;       /* transposed: one value for all, added at the end */
+    int column_act;
+    bool column;
+    ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
+    ptrdiff_t a_bytes, slice;     /* of a piece's workspace: packed A; all of it */
+    char *workspace;
+} gemm_job;
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return ceil_div(a, b) * b; }
+
+/* Where part i of `parts` even parts of n starts, in units: 64 rows in 5 tiles are 13, 13,
+ * 13, 13, 12. */
+static ptrdiff_t even_start(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i) {
+    return n / parts * i + least(i, n % parts);
+}
+
+/* ---- planning ------------------------------------------------------------------------- */
+
+/* Merges the batch into the rows where B is shared and rows of A and C run on. */
+static void fold_batch(fnn_gemm_args *g) {
+    if (g->m == 1) {
+        g->a_row = g->a_batch;
+        g->c_row = g->c_batch;
+    }
+    if (g->batch > 1 && g->b_batch == 0 && g->a_batch == g->m * g->a_row &&
+        g->c_batch == g->m * g->c_row) {
+        g->m *= g->batch;
+        g->batch = 1;
+    }
+}
+
+/* c^T = b^T a^T, for one column: the same chains, and n is long. */
+static void transpose_column(gemm_job *job) {
+    const fnn_gemm_args g = job->g;
+    job->column = true;
+    job->column_bias = g.bias;
+    job->column_act = g.act;
+    job->g.bias = NULL;
+    job->g.act = FNN_ACT_NONE;
+    job->g.m = 1;
+    job->g.n = g.m;
+    job->g.a = g.b;
+    job->g.a_batch = g.b_batch;
+    job->g.a_row = 0;
+    job->g.a_col = g.b_row;
+    job->g.b = g.a;
+    job->g.b_batch = g.a_batch;
+    job->g.b_row = g.a_col;
+    job->g.b_col = g.a_row;
+    job->g.c_row = 0;
+}
+
+/* Cuts the work into at most `threads` pieces: batches first, then the m x n cut that leaves
+ * the largest piece the least to compute and pack. */
+static void cut(gemm_job *job, ptrdiff_t threads) {
+    const fnn_gemm_args *g = &job->g;
+    job->batches = least(g->batch, threads);
+    job->rows = job->cols = 1;
+    const ptrdiff_t each = threads / job->batches;
+    const ptrdiff_t mr = job->path == FEW_ROWS ? g->m : job->kernel->mr;
+    const ptrdiff_t nr = job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
+    const ptrdiff_t m_tiles = ceil_div(g->m, mr), n_tiles = ceil_div(g->n, nr);
+    double best = INFINITY;
+    for (ptrdiff_t rows = 1; rows <= least(each, m_tiles); rows++) {
+        ptrdiff_t cols = least(each / rows, n_tiles);
+        double m = (double)ceil_div(g->m, rows);
+        double n = (double)(ceil_div(n_tiles, cols) * nr);
+        double cost = m * n + 16.0 * (m + n); /* packing moves, in multiply-adds */
+        if (cost < best) {
+            best = cost;
+            job->rows = rows;
+            job->cols = cols;
+        }
+    }
+}
+
+static void plan(const fnn_gemm_args *args, gemm_job *job) {
+    job->g = *args;
+    job->kernel = fnn_k->gemm_tile[FNN_F64(args->dtype)];
+    job->size = args->dtype == FNN_FLOAT64 ? 8 : 4;
+    job->column = false;
+    fnn_gemm_args *g = &job->g;
+    fold_batch(g);
+    if (g->n == 1) {
+        g->b_col = 1;
+        if (g->c_row == 1 && g->m > 1 && (g->a_row == 1 || g->a_col == 1)) {
+            transpose_column(job);
+            fold_batch(g);
+        }
+    }
+
+    const ptrdiff_t mr = job->kernel->mr, nr = job->kernel->nr;
+    const ptrdiff_t kc = least(g->k, FNN_GEMM_KC);
+    const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
+    ptrdiff_t threads = 1;
+    if (work >= FNN_GEMM_SERIAL) {
+        threads = args->threads > 0 ? args->threads : fnn_num_threads();
+    }
+
+    job->batches = job->rows = job->cols = 1;
+    job->pack_a = job->pack_b = false;
+    if (g->m <= job->kernel->gemv_m && (g->b_col == 1 || g->b_row == 1)) {
+        job->path = FEW_ROWS;
+        if (threads > 1) {
+            cut(job, threads);
+        }
+        job->a_bytes = job->slice = 0;
+        return;
+    }
+    job->path = BLOCKED; /* for cut; settled below from the size of a piece */
+    if (threads > 1) {
+        cut(job, threads);
+    }
+    const ptrdiff_t m = ceil_div(g->m, job->rows);
+    const ptrdiff_t n = least(g->n, ceil_div(ceil_div(g->n, nr), job->cols) * nr);
+    const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
+    job->pack_a = n > FNN_GEMM_PLACE_A_PANELS * nr;
+    const double whole_a = (double)m * (double)g->k * (double)job->size;
+    if (job->pack_a ? whole_a <= FNN_GEMM_WHOLE_A_BYTES : m <= mc) {
+        job->path = PANELS;
+        job->pack_b = g->b_col != 1 || m > mr * FNN_GEMM_PLACE_B_TILES;
+        job->a_bytes = job->pack_a ? m * g->k * job->size : 0;
+        job->slice = job->pack_b ? round_up(nr * kc * job->size, FNN_ALIGN) : 0;
+    } else {
+        job->pack_b = true;
+        job->a_bytes = job->pack_a ? least(m, mc) * kc * job->size : 0;
+        job->slice = round_up(least(round_up(n, nr), nc) * kc * job->size, FNN_ALIGN);
+    }
+    if (job->pack_a) {
+        job->a_bytes = round_up(job->a_bytes + FNN_GEMM_MARGIN, FNN_ALIGN);
+    }
+    job->slice += job->a_bytes;
+}
+
+/* ---- one piece ------------------------------------------------------------------------ */
+
+typedef struct {
+    const char *a, *b;
+    char *c;
+    const char *bias;
+    ptrdiff_t m, n;
+    char *pa, *pb; /* packed A and B */
+} gemm_part;
+
+static fnn_tile tile_of(const gemm_job *job) {
+    const fnn_gemm_args *g = &job->g;
+    return (fnn_tile){.a_row = g->a_row,
+                      .a_k = g->a_col,
+                      .b_k = g->b_row,
+                      .b_col = 1,
+                      .ldc = g->c_row,
+                      .act = g->act,
+                      .packed = job->pack_a && job->pack_b,
+                      .b_padded = job->pack_b};
+}
+
+static void run_few_rows(const gemm_job *job, const gemm_part *x) {
+    const fnn_gemm_args *g = &job->g;
+    fnn_tile t = {.m = x->m,
+                  .n = x->n,
+                  .k = g->k,
+                  .a = x->a,
+                  .a_row = g->a_row,
+                  .a_k = g->a_col,
+                  .b = x->b,
+                  .b_k = g->b_row,
+                  .b_col = g->b_col,
+                  .c = x->c,
+                  .ldc = g->c_row,
+                  .bias = x->bias,
+                  .act = g->act};
+    job->kernel->gemv(&t);
+}
+
+/* Tiles of rows [0, m) against one panel of B, for one k-block of length t->k. a points at
+ * the block in place, or at its packed panels. */
+static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char *a,
+                      char *c) {
+    const ptrdiff_t tiles = ceil_div(m, job->kernel->mr);
+    const ptrdiff_t height = m / tiles, extra = m % tiles;
+    const ptrdiff_t a_step = (job->pack_a ? t->k : job->g.a_row) * job->size;
+    const ptrdiff_t c_step = t->ldc * job->size;
+    for (ptrdiff_t i = 0; i < tiles; i++) {
+        t->m = height + (i < extra);
+        t->a = a;
+        t->c = c;
+        if (job->pack_a) {
+            t->a_row = 1;
+            t->a_k = t->m;
+        }
+        job->kernel->tile(t);
+        a += t->m * a_step;
+        c += t->m * c_step;
+    }
+}
+
+/* Rows [0, m) of A, columns [0, k), into panels as run_panel reads them. */
+static void pack_rows(const gemm_job *job, ptrdiff_t m, ptrdiff_t k, const char *a,
+                      char *to) {
+    job->kernel->pack_a(m, ceil_div(m, job->kernel->mr), k, a, job->g.a_row, job->g.a_col,
+                        to);
+}
+
+static void run_panels(const gemm_job *job, const gemm_part *x) {
+    const fnn_gemm_args *g = &job->g;
+    const ptrdiff_t nr = job->kernel->nr, size = job->size;
+    const ptrdiff_t a_step = g->a_col * size, b_step = g->b_row * size;
+    if (job->pack_a) {
+        for (ptrdiff_t p = 0; p < g->k; p += FNN_GEMM_KC) {
+            pack_rows(job, x->m, least(g->k - p, FNN_GEMM_KC), x->a + p * a_step,
+                      x->pa + p * x->m * size);
+        }
+    }
+    fnn_tile t = tile_of(job);
+    for (ptrdiff_t j = 0; j < x->n; j += nr) {
+        const char *b = x->b + j * g->b_col * size;
+        t.n = least(x->n - j, nr);
+        t.bias = x->bias == NULL ? NULL : x->bias + j * size;
+        ptrdiff_t p = 0;
+        do {
+            t.k = least(g->k - p, FNN_GEMM_KC);
+            t.first = p == 0;
+            t.last = p + t.k == g->k;
+            t.b = b + p * b_step;
+            if (job->pack_b) {
+                job->kernel->pack_b(t.n, t.k, t.b, g->b_row, g->b_col, x->pb);
+                t.b = x->pb;
+                t.b_k = round_up(t.n, job->kernel->lanes);
+            }
+            run_panel(job, &t, x->m,
+                      job->pack_a ? x->pa + p * x->m * size : x->a + p * a_step,
+                      x->c + j * size);
+            p += t.k;
+        } while (p < g->k);
+    }
+}
+
+static void run_blocked(const gemm_job *job, const gemm_part *x) {
+    const fnn_gemm_args *g = &job->g;
+    const ptrdiff_t mr = job->kernel->mr, nr = job->kernel->nr, size = job->size;
+    const ptrdiff_t nc = fnn_gemm_nc(size);
+    const ptrdiff_t tiles = ceil_div(x->m, mr);
+    const ptrdiff_t blocks = ceil_div(tiles, fnn_gemm_mc(size) / mr);
+    fnn_tile t = tile_of(job);
+    for (ptrdiff_t j0 = 0; j0 < x->n; j0 += nc) {
+        const ptrdiff_t n = least(x->n - j0, nc);
+        ptrdiff_t p = 0;
+        do {
+            t.k = least(g->k - p, FNN_GEMM_KC);
+            t.first = p == 0;
+            t.last = p + t.k == g->k;
+            const char *b = x->b + (p * g->b_row + j0 * g->b_col) * size;
+            job->kernel->pack_b(n, t.k, b, g->b_row, g->b_col, x->pb);
+            for (ptrdiff_t i = 0; i < blocks; i++) {
+                const ptrdiff_t i0 = even_start(x->m, blocks, i);
+                const ptrdiff_t m = even_start(x->m, blocks, i + 1) - i0;
+                const char *a = x->a + (i0 * g->a_row + p * g->a_col) * size;
+                if (job->pack_a) {
+                    pack_rows(job, m, t.k, a, x->pa);
+                    a = x->pa;
+                }
+                for (ptrdiff_t j = 0; j < n; j += nr) {
+                    t.n = least(n - j, nr);
+                    t.b = x->pb + j * t.k * size;
+                    t.b_k = round_up(t.n, job->kernel->lanes);
+                    t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
+                    run_panel(job, &t, m, a, x->c + (i0 * g->c_row + j0 + j) * size);
+                }
+            }
+            p += t.k;
+        } while (p < g->k);
+    }
+}
+
+/* ---- pieces ---------------------------------------------------------------------------- */
+
+static void run_pieces(void *context, int64_t lo, int64_t hi) {
+    const gemm_job *job = context;
+    const fnn_gemm_args *g = &job->g;
+    const ptrdiff_t size = job->size;
+    const ptrdiff_t unit = job->path == FEW_ROWS ? job->kernel->lanes : job->kernel->nr;
+    const ptrdiff_t units = ceil_div(g->n, unit);
+    for (int64_t piece = lo; piece < hi; piece++) {
+        const ptrdiff_t jn = piece % job->cols, im = piece / job->cols % job->rows;
+        const ptrdiff_t ib = piece / job->cols / job->rows;
+        const ptrdiff_t i0 = even_start(g->m, job->rows, im);
+        const ptrdiff_t j0 = even_start(units, job->cols, jn) * unit;
+        const ptrdiff_t j1 = least(even_start(units, job->cols, jn + 1) * unit, g->n);
+        const ptrdiff_t end = even_start(g->batch, job->batches, ib + 1);
+        gemm_part x = {.m = even_start(g->m, job->rows, im + 1) - i0, .n = j1 - j0};
+        x.pa = job->workspace + piece * job->slice;
+        x.pb = x.pa + job->a_bytes;
+        x.bias = g->bias == NULL ? NULL : (const char *)g->bias + j0 * size;
+        for (ptrdiff_t z = even_start(g->batch, job->batches, ib); z < end; z++) {
+            x.a = (const char *)g->a + (z * g->a_batch + i0 * g->a_row) * size;
+            x.b = (const char *)g->b + (z * g->b_batch + j0 * g->b_col) * size;
+            x.c = (char *)g->c + (z * g->c_batch + i0 * g->c_row + j0) * size;
+            switch (job->path) {
+            case FEW_ROWS:
+                run_few_rows(job, &x);
+                break;
+            case PANELS:
+                run_panels(job, &x);
+                break;
+            case BLOCKED:
+                run_blocked(job, &x);
+            }
+            if (job->column && (job->column_bias != NULL || job->column_act != 0)) {
+                job->kernel->finish(x.m, x.n, x.c, g->c_row, job->column_bias, 0,
+                                    job->column_act);
+            }
+        }
+    }
+}
+
+int64_t fnn_gemm_workspace(const fnn_gemm_args *g) {
+    if (g->batch == 0 || g->m == 0 || g->n == 0) {
+        return 0;
+    }
+    gemm_job job;
+    plan(g, &job);
+    return job.slice * job.batches * job.rows * job.cols;
+}
+
+void fnn_gemm(const fnn_gemm_args *g, void *workspace) {
+    if (g->batch == 0 || g->m == 0 || g->n == 0) {
+        return;
+    }
+    gemm_job job;
+    plan(g, &job);
+    job.workspace = workspace;
+    const ptrdiff_t pieces = job.batches * job.rows * job.cols;
+    if (pieces == 1) {
+        run_pieces(&job, 0, 1);
+    } else {
+        fnn_parallel_for(pieces, 1, run_pieces, &job);
+    }
+}

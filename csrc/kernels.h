@@ -1,0 +1,173 @@
+/* The table of ISA-dispatched kernels: one function per row of kernels.def and dtype. */
+#ifndef FNN_KERNELS_H
+#define FNN_KERNELS_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FNN_STR_(x) #x
+#define FNN_STR(x) FNN_STR_(x)
+
+/* y[i] = f(x[0][i], x[1][i], ...), i < n. step[j] is 1, or 0 where x[j] is constant: it
+ * then points at a splat of at least 16 equal elements. y may equal an x exactly. */
+typedef void (*fnn_map_fn)(ptrdiff_t n, void *y, const void *const *x,
+                           const ptrdiff_t *step);
+
+/* What a map kernel reads and writes, T being the compute dtype. */
+typedef enum {
+    FNN_T_TO_T,    /* all T */
+    FNN_T_TO_BOOL, /* comparisons: reads T, writes bytes */
+    FNN_BTT_TO_T,  /* where: reads bytes, T, T; writes T */
+} fnn_map_kind;
+
+enum {
+#define MAP_KERNEL(name, n_in, kind) FNN_MAP_##name,
+#define KERNEL(name, type)
+#include "kernels.def"
+#undef MAP_KERNEL
+#undef KERNEL
+    FNN_N_MAP,
+    FNN_MAP_none = -1
+};
+
+/* The last step of a GEMM: y = act(c + bias). */
+typedef enum {
+    FNN_ACT_NONE,
+    FNN_ACT_RELU,
+    FNN_ACT_SIGMOID,
+    FNN_ACT_TANH,
+    FNN_ACT_GELU,
+} fnn_activation;
+
+/* Reduction kernels; op is one of these. */
+typedef enum { FNN_SUM, FNN_MAX, FNN_MIN } fnn_reduction;
+
+/* *y = reduction of x[0..n), n <= FNN_CHUNK: lane l takes elements l, l + LANES, ...;
+ * then the lanes' tree. */
+typedef void (*fnn_reduce_fn)(int op, ptrdiff_t n, const void *x, void *y);
+/* The same tree for `cols` columns at once: y[j] over x[i * ld + j], i < n. */
+typedef void (*fnn_reduce_cols_fn)(int op, ptrdiff_t n, ptrdiff_t cols, const void *x,
+                                   ptrdiff_t ld, void *y);
+/* y[j] = y[j] op x[j], j < n. */
+typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t n, const void *x, void *y);
+
+/* *y = sum a[i] * b[i], i < n, or sum a[i] where b is NULL. Any n: chunks of FNN_CHUNK join
+ * like the carries of a binary counter. */
+typedef void (*fnn_dot_fn)(ptrdiff_t n, const void *a, const void *b, void *y);
+
+#define FNN_CHUNK 256 /* elements a chunk of a reduction; part of the bits contract */
+
+/* One row of softmax. *max and *sum come back: max_i x_i and sum_i exp(x_i - max). y may be
+ * NULL (statistics only). log: y = x - max - log(sum), else exp(x - max) / sum. */
+typedef void (*fnn_softmax_fn)(ptrdiff_t n, const void *x, void *y, bool log, void *max,
+                               void *sum);
+/* gx = scale * (softmax(x) * total - target), one row of cross entropy backward: target is
+ * `smooth[j]` (or the constant smooth0 where smooth is NULL), plus `hit` at index `label`. */
+typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double total,
+                                const void *smooth, double smooth0, ptrdiff_t label,
+                                double hit, double scale, void *gx);
+
+/* In place over n pairs of uniforms, u1 in (0, 1], u2 in [0, 1): two normals each. */
+typedef void (*fnn_box_muller_fn)(ptrdiff_t n, void *u1, void *u2);
+
+typedef struct {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov, maximize, first; /* first: buf = gradient */
+} fnn_sgd_args;
+/* buf may be NULL (no momentum). */
+typedef void (*fnn_sgd_fn)(ptrdiff_t n, void *p, const void *g, void *buf,
+                           const fnn_sgd_args *args);
+
+/* ---- GEMM micro-kernels ------------------------------------------------------------- */
+
+/* Length of a k-block, part of the bits contract: every block is one FMA chain from zero in
+ * increasing k; block sums are added in increasing order. */
+#define FNN_GEMM_KC 256
+
+/* c[i][j] (+)= sum_p a[i*a_row + p*a_k] * b[p*b_k + j*b_col], i < m, j < n, p < k. `first`
+ * stores the sum, else it is added to what c holds. `last` then adds bias[j] (if not NULL)
+ * and applies `act`. `packed`: a and b are panels made by pack_a and pack_b. */
+typedef struct {
+    ptrdiff_t m, n, k;
+    const void *a;
+    ptrdiff_t a_row, a_k;
+    const void *b;
+    ptrdiff_t b_k, b_col;
+    void *c;
+    ptrdiff_t ldc;
+    const void *bias;
+    int act;
+    bool first, last, packed;
+    bool b_padded; /* lanes past n are readable: b alone is a packed panel */
+} fnn_tile;
+
+/* 1 <= m <= mr, 1 <= n <= nr, k <= FNN_GEMM_KC; b_col is 1. */
+typedef void (*fnn_tile_fn)(const fnn_tile *t);
+/* Few rows, m <= gemv_m: any n and k, all k-blocks; b_col or b_k is 1; first, last,
+ * packed and b_padded are not read. */
+typedef void (*fnn_gemv_fn)(const fnn_tile *t);
+/* A as `tiles` panels of even height, the first m % tiles one higher: in a panel of height
+ * h, dst[p*h + i] = a[i*row + p*col], p < k; the next one follows h*k elements on. May
+ * write FNN_GEMM_MARGIN bytes past the last. */
+typedef void (*fnn_pack_a_fn)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const void *a,
+                              ptrdiff_t row, ptrdiff_t col, void *dst);
+/* B as panels of nr columns, the last one of width w, what is left rounded up to whole
+ * vectors: dst[j*k + p*w + i] = b[p*row + (j+i)*col], p < k, for the panel from j on.
+ * Lanes past n hold any value. */
+typedef void (*fnn_pack_b_fn)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
+                              ptrdiff_t col, void *dst);
+#define FNN_GEMM_MARGIN 64
+/* c[i][j] = act(c[i][j] + bias[j*bias_step]), i < m, j < n; bias may be NULL. */
+typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
+                              const void *bias, ptrdiff_t bias_step, int act);
+
+typedef struct {
+    fnn_tile_fn tile;
+    fnn_gemv_fn gemv;
+    fnn_pack_a_fn pack_a;
+    fnn_pack_b_fn pack_b;
+    fnn_finish_fn finish;
+    int mr, nr, lanes, gemv_m;
+} fnn_gemm_tile;
+
+typedef struct {
+    const char *name;
+    fnn_map_fn map[FNN_N_MAP + 1][2]; /* [kernel][float64] */
+#define MAP_KERNEL(name, n_in, kind)
+#define KERNEL(name, type) type name[2];
+#include "kernels.def"
+#undef MAP_KERNEL
+#undef KERNEL
+    const fnn_gemm_tile *gemm_tile[2];
+} fnn_kernels;
+
+extern const fnn_kernels fnn_kernels_generic;
+extern const fnn_kernels fnn_kernels_avx2;
+extern const fnn_kernels fnn_kernels_avx512;
+extern const fnn_kernels fnn_kernels_neon;
+
+/* The table in force, set once by fnn_init. */
+extern const fnn_kernels *fnn_k;
+
+/* Index into a kernel's pair of functions. */
+#define FNN_F64(dtype) ((dtype) == FNN_FLOAT64)
+
+static const int fnn_map_arity[] = {
+#define MAP_KERNEL(name, n_in, kind) n_in,
+#define KERNEL(name, type)
+#include "kernels.def"
+#undef MAP_KERNEL
+#undef KERNEL
+    0};
+static const fnn_map_kind fnn_map_kinds[] = {
+#define MAP_KERNEL(name, n_in, kind) kind,
+#define KERNEL(name, type)
+#include "kernels.def"
+#undef MAP_KERNEL
+#undef KERNEL
+    FNN_T_TO_T};
+
+#endif

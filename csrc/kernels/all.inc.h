@@ -1,0 +1,8 @@
+/* Every kernel family, for the dtype and ISA that the includer has opened; it has read
+ * kernels/math.inc.h already. */
+#include "kernels/map.inc.h"
+#include "kernels/reduce.inc.h"
+#include "kernels/softmax.inc.h"
+#include "kernels/random.inc.h"
+#include "kernels/sgd.inc.h"
+#include "kernels/gemm.inc.h"

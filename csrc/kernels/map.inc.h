@@ -1,0 +1,107 @@
+/* Elementwise kernels: one short expression each, the loop around it written once.
+ *
+ * A step of 0 re-reads the same splat, so broadcasting costs no branch. y may be one of
+ * the x exactly: a block is read before any of it is written. Semantics are PyTorch's
+ * (maximum, minimum and relu keep NaN; relu(-0) is -0; sign(-0) is 0), save that sign keeps
+ * NaN, and that gelu(-inf) is its limit, -0. */
+
+#ifndef FNN_MAP
+
+/* FNN_MAP(name, unroll, inputs, result type, output type, full store, store of n, result
+ * from a and b). Cheap kernels are unrolled, so that loop control does not show. */
+#define FNN_MAP(name, unroll, inputs, R, out, put, put_n, e)                         \
+    FNN_MATH R FNN_NAME(lane_##name)(V a, V b) {                                     \
+        (void)b;                                                                     \
+        return e;                                                                    \
+    }                                                                                \
+    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y_, const void *const *x,    \
+                                     const ptrdiff_t *step) {                        \
+        out *y = y_;                                                                 \
+        const T *a = x[0], *b = x[inputs - 1]; /* the same where there is one */     \
+        ptrdiff_t da = step[0] * LANES, db = step[inputs - 1] * LANES, i = 0;        \
+        for (; i + unroll * LANES <= n; i += unroll * LANES) {                       \
+            R r[unroll];                                                             \
+            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {               \
+                V va = v_load(a + k * da);                                           \
+                r[k] =                                                               \
+                    FNN_NAME(lane_##name)(va, inputs > 1 ? v_load(b + k * db) : va); \
+            }                                                                        \
+            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {               \
+                put(y + i + k * LANES, r[k]);                                        \
+            }                                                                        \
+            a += unroll * da;                                                        \
+            b += unroll * db;                                                        \
+        }                                                                            \
+        for (; i < n; i += LANES) {                                                  \
+            ptrdiff_t m = n - i < LANES ? n - i : LANES;                             \
+            V va = v_loadn(a, m);                                                    \
+            R r = FNN_NAME(lane_##name)(va, inputs > 1 ? v_loadn(b, m) : va);        \
+            put_n(y + i, r, m);                                                      \
+            a += da;                                                                 \
+            b += db;                                                                 \
+        }                                                                            \
+    }
+
+#define MAP1(name, unroll, e) FNN_MAP(name, unroll, 1, V, T, v_store, v_storen, e)
+#define MAP2(name, unroll, e) FNN_MAP(name, unroll, 2, V, T, v_store, v_storen, e)
+#define FNN_PUT_BYTES(p, m) v_mstore(p, m, LANES)
+#define COMPARE(name, e) FNN_MAP(name, 4, 2, M, uint8_t, FNN_PUT_BYTES, v_mstore, e)
+
+#endif
+
+MAP1(copy, 4, a)
+MAP2(add, 4, v_add(a, b))
+MAP2(sub, 4, v_sub(a, b))
+MAP2(mul, 4, v_mul(a, b))
+MAP2(div, 4, v_div(a, b))
+MAP2(maximum, 4, v_sel(v_isnan(a), a, v_maxnum(a, b)))
+MAP2(minimum, 4, v_sel(v_isnan(a), a, v_minnum(a, b)))
+MAP1(neg, 4, v_neg(a))
+MAP1(abs, 4, v_abs(a))
+/* a where it is zero or NaN; -0 + 0 = 0 */
+MAP1(sign, 4,
+     v_sel(v_lt(v_zero(), v_abs(a)), v_copysign(v_set1(1), a), v_add(a, v_zero())))
+MAP1(sqrt, 4, v_sqrt(a))
+MAP1(exp, 2, m_exp(a))
+MAP1(log, 2, m_log(a))
+MAP1(erf, 1, m_erf(a))
+MAP2(pow, 1, m_pow(a, b))
+
+MAP1(relu, 4, m_relu(a))
+MAP1(sigmoid, 2, m_sigmoid(a))
+MAP1(tanh, 2, m_tanh(a))
+MAP1(gelu, 1, m_gelu(a))
+MAP1(gelu_tanh, 1, m_gelu_tanh(a))
+
+/* Gradients: a is gy; b is y (relu, sigmoid, tanh) or x (gelu). */
+MAP2(relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_zero()))
+MAP2(sigmoid_backward, 4, v_mul(v_mul(a, v_sub(v_set1(1), b)), b))
+MAP2(tanh_backward, 4, v_mul(a, v_fnma(b, b, v_set1(1))))
+MAP2(gelu_backward, 1, v_mul(a, m_gelu_slope(b)))
+MAP2(gelu_tanh_backward, 1, v_mul(a, m_gelu_tanh_slope(b)))
+
+COMPARE(eq, v_eq(a, b))
+COMPARE(ne, v_mnot(v_eq(a, b)))
+COMPARE(lt, v_lt(a, b))
+COMPARE(le, v_le(a, b))
+COMPARE(gt, v_lt(b, a))
+COMPARE(ge, v_le(b, a))
+
+/* y = condition ? a : b, the condition in bytes. */
+static void FNN_NAME(map_where)(ptrdiff_t n, void *y_, const void *const *x,
+                                const ptrdiff_t *step) {
+    T *y = y_;
+    const uint8_t *c = x[0];
+    const T *a = x[1], *b = x[2];
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t m = n - i < LANES ? n - i : LANES;
+        if (m == LANES) {
+            v_store(y + i, v_sel(v_mload(c, LANES), v_load(a), v_load(b)));
+        } else {
+            v_storen(y + i, v_sel(v_mload(c, m), v_loadn(a, m), v_loadn(b, m)), m);
+        }
+        c += step[0] * LANES;
+        a += step[1] * LANES;
+        b += step[2] * LANES;
+    }
+}

@@ -1,0 +1,424 @@
+/* Vector exp, log, tanh and their kin, written against v_* alone, so that every ISA
+ * returns the same bits and no libm can change one.
+ *
+ * Included once for float64 and once for float32, in that order: pow of floats goes
+ * through the doubles' log and exp. Largest errors in units in the last place, float32
+ * over all inputs, float64 over samples (subnormal results included):
+ *
+ *             exp   log   sigmoid  tanh  erf   gelu  gelu_tanh  pow
+ *   float32   0.99  0.81  1.97     1.96  @E32@  @G32@  @T32@        0.51
+ *   float64   0.9   0.8   1.7      1.8   1.2   5.3   2.4        1.0
+ *
+ * The tables come from tools/polynomials.py, highest degree first; the power of two at a
+ * table is the fit's largest error relative to the function that it serves. Rounding adds
+ * the rest. NaN in, NaN out, except where C99's pow says 1. */
+
+#ifndef m_exp
+#define m_exp FNN_NAME(v_exp)
+#define m_log FNN_NAME(v_log)
+#define m_sigmoid FNN_NAME(v_sigmoid)
+#define m_tanh FNN_NAME(v_tanh)
+#define m_erf FNN_NAME(v_erf)
+#define m_relu FNN_NAME(v_relu)
+#define m_gelu FNN_NAME(v_gelu)
+#define m_gelu_tanh FNN_NAME(v_gelu_tanh)
+#define m_gelu_slope FNN_NAME(v_gelu_slope)
+#define m_gelu_tanh_slope FNN_NAME(v_gelu_tanh_slope)
+#define m_pow FNN_NAME(v_pow)
+#define m_sincospi FNN_NAME(v_sincospi)
+#ifndef FNN_MATH /* simd/generic.h has its own */
+#define FNN_MATH static inline __attribute__((always_inline, unused))
+#endif
+#define FNN_HORNER(x, table) \
+    FNN_NAME(horner)((x), FNN_NAME(table), (int)(sizeof FNN_NAME(table) / sizeof(T)))
+#endif
+
+/* ---- constants ------------------------------------------------------------------ */
+
+#if IS_F32
+#define R(f32, f64) f32##f
+static const T FNN_NAME(exp_q)[] = {/* exp32: 2^-31.09 */
+                                    0x1.9e2dc4p-13f, 0x1.6d3c84p-10f, 0x1.1112f6p-7f,
+                                    0x1.5554f6p-5f,  0x1.555554p-3f,  0x1p-1f};
+static const T FNN_NAME(log_p)[] = {/* log32: 2^-30.24 */
+                                    0x1.13d2aap-4f,  -0x1.dda968p-4f, 0x1.e6ddfep-4f,
+                                    -0x1.fc3c28p-4f, 0x1.233ac4p-3f,  -0x1.555b94p-3f,
+                                    0x1.99a47ap-3f,  -0x1.000008p-2f, 0x1.555548p-2f};
+static const T FNN_NAME(tail_g)[] = {/* tail32: 2^-25.34 */
+                                     -0x1.9ae99cp-16f, 0x1.62cb3p-15f,  0x1.96eb7ap-12f,
+                                     -0x1.d3787ep-12f, -0x1.9b053ap-9f, 0x1.a8d002p-8f,
+                                     0x1.1cfee2p-6f,   -0x1.db5984p-4f, 0x1.42ff12p-2f,
+                                     -0x1.21915p-1f,   0x1.7d241ap-1f};
+static const T FNN_NAME(erf_p)[] = {/* erf32: 2^-28.11 */
+                                    -0x1.5776cp-11f, 0x1.4d71fap-8f,  -0x1.b77676p-6f,
+                                    0x1.ce2896p-4f,  -0x1.812732p-2f, 0x1.06eba8p-3f};
+static const T FNN_NAME(sin_p)[] = {/* sin32: 2^-33.44 */
+                                    0x1.44a654p-4f, -0x1.32aefcp-1f, 0x1.466b7ap+1f,
+                                    -0x1.4abbcep+2f, -0x1.7789e8p-24f};
+static const T FNN_NAME(cos_p)[] = {/* cos32: 2^-31.09 */
+                                    0x1.d4e2f4p-3f, -0x1.55b298p+0f, 0x1.03c1bp+2f,
+                                    -0x1.3bd3ccp+2f};
+#else
+#define R(f32, f64) f64
+static const T FNN_NAME(exp_q)[] = {/* exp64: 2^-61.55 */
+                                    0x1.1f2b00287fd93p-29,
+                                    0x1.af5f1d158c2e7p-26,
+                                    0x1.27e507671e80ep-22,
+                                    0x1.71ddf8169de38p-19,
+                                    0x1.a01a01940556ep-16,
+                                    0x1.a01a01b0015a9p-13,
+                                    0x1.6c16c16c196cap-10,
+                                    0x1.111111110f658p-7,
+                                    0x1.555555555555p-5,
+                                    0x1.5555555555559p-3,
+                                    0x1p-1};
+static const T FNN_NAME(log_r)[] = {/* log64: 2^-59.47 */
+                                    0x1.2f00db1bd87adp-3, 0x1.39a22d8bcbd7bp-3,
+                                    0x1.74663a78272d4p-3, 0x1.c71c521ef3681p-3,
+                                    0x1.24924941d69e3p-2, 0x1.999999997ff97p-2,
+                                    0x1.5555555555592p-1};
+static const T FNN_NAME(pow_q)[] = {/* pow64: 2^-77.45 */
+                                    -0x1.d360e0bbf0d9fp-1, 0x1.04080dcc78d8cp-2,
+                                    0x1.83188bc07a767p-4,  0x1.e38dd1fcfa977p-4,
+                                    0x1.110c169ddef45p-3,  0x1.3b13c3f039a28p-3,
+                                    0x1.745d1719f0675p-3,  0x1.c71c71c7597e3p-3,
+                                    0x1.249249249232cp-2,  0x1.999999999999ap-2};
+static const T FNN_NAME(
+    tail_g)[] = {/* tail64: 2^-53.78 */
+                 0x1.0003d9e7483e8p-29,  0x1.28280dff63543p-27,  0x1.e62e73fecd82p-31,
+                 -0x1.c3e1fc98754c5p-25, 0x1.3155fd137129bp-29,  0x1.57a06b0aa1b96p-22,
+                 -0x1.c2ce452d276dcp-22, -0x1.e4745376da772p-20, 0x1.c795eeedbdbap-18,
+                 0x1.21167ebabee36p-20,  -0x1.0f9345fee01dbp-14, 0x1.7c5710d8b89cep-13,
+                 0x1.13b9d3906f2d6p-15,  -0x1.1764cd826b303p-9,  0x1.48a83c273637fp-7,
+                 -0x1.fba9d52f0266cp-6,  0x1.33e77774f7ea8p-4,   -0x1.38b069dbb8571p-3,
+                 0x1.1267d73840f9ap-2,   -0x1.a7d6577269b33p-2,  0x1.234fe3fd92537p-1,
+                 -0x1.66eaa7d09640fp-1,  0x1.8e010d2b8a0eap-1};
+static const T FNN_NAME(erf_p)[] = {/* erf64: 2^-56.33 */
+                                    0x1.1099de24df3fdp-26, -0x1.0c132d11f4313p-24,
+                                    0x1.fdc2e74d6de29p-24, -0x1.1c9de705720c1p-22,
+                                    0x1.cac68c60972b4p-20, -0x1.f5afc64c7c24cp-17,
+                                    0x1.f9aabcd4adf13p-14, -0x1.c02ddfe74179cp-11,
+                                    0x1.565bcdb00bfbep-8,  -0x1.b82ce3154a762p-6,
+                                    0x1.ce2f21a049041p-4,  -0x1.812746b037a42p-2,
+                                    0x1.06eba8214db69p-3};
+static const T FNN_NAME(sin_p)[] = {/* sin64: 2^-63.5 */
+                                    -0x1.73c483c1c1f82p-16, 0x1.e908a3687712ep-12,
+                                    -0x1.e3076e8c41a3fp-8,  0x1.5078349d7f57fp-4,
+                                    -0x1.32d2cce63aecap-1,  0x1.466bc6775ab7cp+1,
+                                    -0x1.4abbce625be53p+2,  0x1.1a5ef199452bp-53};
+static const T FNN_NAME(cos_p)[] = {/* cos64: 2^-61.77 */
+                                    -0x1.78fe857306ca2p-16, -0x1.9abd11d94a2cep-14,
+                                    0x1.f9a5b5864063ep-10,  -0x1.a6d1cbda1a628p-6,
+                                    0x1.e1f50664eb698p-3,   -0x1.55d3c7e3b9dc4p+0,
+                                    0x1.03c1f081b5a39p+2,   -0x1.3bd3cc9be45dep+2};
+#endif
+/* R(a, b) is a in float32, b in float64. ln 2 in two parts, the first with zeros enough
+ * at its end for a product with an exponent to be exact; 1 / ln 2; correctly rounded. */
+#define LN2_HI R(0x1.62e4p-1, 0x1.62e42fefa38p-1)
+#define LN2_LO R(0x1.7f7d1cp-20, 0x1.ef35793c7673p-45)
+#define LOG2_E R(0x1.715476p+0, 0x1.71547652b82fep+0)
+/* Where exp is surely zero and infinite. */
+#define EXP_MIN R(-104.0, -746.0)
+#define EXP_MAX R(89.0, 710.0)
+#define RSQRT_2PI R(0x1.988454p-2, 0x1.9884533d43651p-2)
+
+FNN_MATH V FNN_NAME(horner)(V x, const T *c, int n) {
+    V y = v_set1(c[0]);
+#pragma GCC unroll 32
+    for (int i = 1; i < n; i++) {
+        y = v_fma(y, x, v_set1(c[i]));
+    }
+    return y;
+}
+
+/* ---- exp and what follows from it ----------------------------------------------- */
+
+/* x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite). */
+FNN_MATH V FNN_NAME(exp_reduce)(V x, V *n) {
+    *n = v_round(v_mul(x, v_set1(LOG2_E)));
+    return v_fnma(*n, v_set1(LN2_LO), v_fnma(*n, v_set1(LN2_HI), x));
+}
+/* exp(r) for a reduced r. */
+FNN_MATH V FNN_NAME(exp_reduced)(V r) {
+    V y = v_fma(v_mul(r, r), FNN_HORNER(r, exp_q), r);
+    return v_add(y, v_set1(1));
+}
+
+FNN_MATH V FNN_NAME(v_exp)(V x) {
+    V n;
+    x = v_maxnum(v_set1(EXP_MIN), v_minnum(v_set1(EXP_MAX), x));
+    V r = FNN_NAME(exp_reduce)(x, &n);
+    return v_ldexp(FNN_NAME(exp_reduced)(r), n);
+}
+
+/* exp(x), x <= 0, saves a clamp. */
+FNN_MATH V FNN_NAME(exp_negative)(V x) {
+    V n, r = FNN_NAME(exp_reduce)(v_maxnum(v_set1(EXP_MIN), x), &n);
+    return v_ldexp(FNN_NAME(exp_reduced)(r), n);
+}
+
+/* With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) where x < 0; e may be subnormal. What
+ * rounding dropped from 1 + e, up to one unit in the last place of the quotient where e is
+ * small, is put back; 1 / (1 + e) is near enough to 1 there. */
+FNN_MATH V FNN_NAME(v_sigmoid)(V x) {
+    V one = v_set1(1);
+    V e = FNN_NAME(exp_negative)(v_neg(v_abs(x))), d = v_add(one, e);
+    V dropped = v_sub(e, v_sub(d, one));
+    V y = v_div(v_sel(v_lt(x, v_zero()), e, one), d);
+    return v_fnma(y, dropped, y);
+}
+
+/* With t = exp(2 |x|) - 1 = 2^n (r + r^2 q(r)) + (2^n - 1): y = t / (t + 2), with what
+ * rounding dropped from t + 2 put back, 1 / (t + 2) being (1 - y) / 2. */
+FNN_MATH V FNN_NAME(v_tanh)(V x) {
+    V one = v_set1(1), half = v_set1((T)0.5), n;
+    V a = v_minnum(v_set1(R(10.0, 20.0)), v_abs(x)); /* tanh is 1 from 9.02, 19.07 */
+    V r = FNN_NAME(exp_reduce)(v_add(a, a), &n);
+    V s = v_ldexp(one, n);
+    V t = v_fma(s, r, v_sub(s, one));
+    t = v_fma(v_mul(s, v_mul(r, r)), FNN_HORNER(r, exp_q), t);
+    V two = v_set1(2), d = v_add(t, two);
+    V dropped = v_sub(v_minnum(t, two), v_sub(d, v_maxnum(t, two)));
+    V y = v_div(t, d);
+    y = v_fnma(v_mul(y, v_fnma(y, half, half)), dropped, y);
+    return v_copysign(y, x);
+}
+
+/* -0 stays, NaN stays. */
+FNN_MATH V FNN_NAME(v_relu)(V x) { return v_maxnum(v_zero(), x); }
+
+/* ---- log ------------------------------------------------------------------------ */
+
+/* y where 0 < x < inf; else log's limits: inf, -inf at zero, NaN. */
+FNN_MATH V FNN_NAME(log_limits)(V x, V y) {
+    V inf = v_set1((T)INFINITY);
+    V below = v_sel(v_eq(x, v_zero()), v_neg(inf), v_set1((T)NAN));
+    y = v_sel(v_lt(x, inf), y, x);
+    return v_sel(v_lt(v_zero(), x), y, below);
+}
+
+/* x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2). float32: f - f^2 / 2 + f^3 P(f).
+ * float64: s = f / (2 + f), log(1 + f) = 2 atanh(s) = f - (h - s (h + s^2 R(s^2))), with
+ * h = f^2 / 2. */
+FNN_MATH V FNN_NAME(v_log)(V x) {
+    V e, f = v_sub(v_split(x, &e), v_set1(1));
+    V ff = v_mul(f, f), half = v_set1((T)0.5);
+    V low = v_mul(e, v_set1(LN2_LO));
+#if IS_F32
+    V y = v_fma(v_mul(ff, f), FNN_HORNER(f, log_p), low);
+    y = v_add(f, v_fnma(ff, half, y));
+    return FNN_NAME(log_limits)(x, v_fma(e, v_set1(LN2_HI), y));
+#else
+    V s = v_div(f, v_add(v_set1(2), f));
+    V z = v_mul(s, s), h = v_mul(ff, half);
+    V y = v_fma(s, v_fma(z, FNN_HORNER(z, log_r), h), low);
+    y = v_add(f, v_sub(y, h));
+    return FNN_NAME(log_limits)(x, v_fma(e, v_set1(LN2_HI), y));
+#endif
+}
+
+/* ---- erf and gelu --------------------------------------------------------------- */
+
+/* The normal distribution's tail: Phi(-a) = exp(-a^2 / 2) * tail(a), a >= 0, to
+ * a = TAIL_MAX, past which a Phi(-a) is zero: G((a - K) / (a + K)) / (a + K). */
+#define TAIL_K R(3.5, 6.0)
+#define TAIL_MAX R(14.5, 38.8)
+FNN_MATH V FNN_NAME(tail)(V a) {
+    V inverse = v_div(v_set1(1), v_add(a, v_set1(TAIL_K)));
+    V t = v_mul(v_sub(a, v_set1(TAIL_K)), inverse);
+    return v_mul(FNN_HORNER(t, tail_g), inverse);
+}
+/* p * 2^n = exp(-a^2 / 2). The part of a^2 that rounding drops would cost the tail its
+ * relative accuracy, so that it is added to the reduced argument. */
+FNN_MATH V FNN_NAME(exp_square)(V a, V *n) {
+    V half = v_set1((T)-0.5), s = v_mul(a, a);
+    V dropped = v_fma(a, a, v_neg(s));
+    V r = FNN_NAME(exp_reduce)(v_mul(s, half), n);
+    return FNN_NAME(exp_reduced)(v_fma(dropped, half, r));
+}
+
+/* |x| < 0.8: x + x P(x^2); above: 1 - 2 Phi(-sqrt(2) |x|). */
+FNN_MATH V FNN_NAME(v_erf)(V x) {
+    V small = v_abs(x), n;
+    V a = v_minnum(v_set1(R(4.25, 6.0)), small); /* erf is 1 from 3.92, 5.92 */
+    V s = v_mul(a, a);
+    V r = FNN_NAME(exp_reduce)(v_neg(s), &n);
+    r = v_sub(r, v_fma(a, a, v_neg(s)));
+    V big = v_ldexp(FNN_NAME(exp_reduced)(r), n);
+    V q = FNN_NAME(tail)(v_mul(a, v_set1(R(0x1.6a09e6p+0, 0x1.6a09e667f3bcdp+0))));
+    big = v_fnma(v_add(big, big), q, v_set1(1));
+    V y = v_fma(small, FNN_HORNER(s, erf_p), small);
+    return v_copysign(v_sel(v_lt(small, v_set1((T)0.8)), y, big), x);
+}
+
+/* x Phi(x) = max(x, 0) - a Phi(-a), a = |x|, with a left tail that is good to its last
+ * subnormal. Where a < 0.7, x / 2 + x erf(x / sqrt(2)) / 2 rounds less: with erf's P, it is
+ * x / 2 + c x^2 (1 + P(x^2 / 2)), c = sqrt(1/8). gelu(-inf) is the limit, -0. */
+FNN_MATH V FNN_NAME(v_gelu)(V x) {
+    V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_square)(a, &n);
+    V left = v_ldexp(v_mul(p, v_mul(a, FNN_NAME(tail)(a))), n);
+    V y = v_sub(v_maxnum(v_set1((T)-0.0), x), left); /* -0 keeps left's sign at -inf */
+    V half = v_set1((T)0.5), s = v_mul(a, a);
+    V c = v_mul(s, v_set1(R(0x1.6a09e6p-2, 0x1.6a09e667f3bcdp-2)));
+    V z = v_fma(c, FNN_HORNER(v_mul(s, half), erf_p), c);
+    return v_sel(v_lt(a, v_set1((T)0.7)), v_fma(x, half, z), y);
+}
+/* Its derivative Phi(x) + x phi(x): d(-a) = exp(-a^2 / 2) (tail(a) - a / sqrt(2 pi)) and
+ * d(a) = 1 - d(-a). */
+FNN_MATH V FNN_NAME(v_gelu_slope)(V x) {
+    V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_square)(a, &n);
+    V d = v_fnma(a, v_set1(RSQRT_2PI), FNN_NAME(tail)(a));
+    d = v_ldexp(v_mul(p, d), n);
+    return v_sel(v_lt(x, v_zero()), d, v_sub(v_set1(1), d));
+}
+
+/* The tanh form: x sigmoid(v), v = c1 x + c2 x^3, c1 = 2 sqrt(2 / pi), c2 = 0.044715 c1.
+ * p * 2^n = exp(-v) of a = |x|, a clamped to where a exp(-v) is zero. v is carried with
+ * what rounding drops (the constants' low halves too): in the left tail v nears 100 (700),
+ * and its rounding alone would cost as many units in the last place. */
+#define TANH_C1 R(0x1.988454p+0, 0x1.9884533d43651p+0)
+#define TANH_C2 R(0x1.2444f2p-4, 0x1.2444f2a4d8b4bp-4)
+#define TANH_C1_LOW R(-0x1.857936p-25, -0x1.cbc0d30ebfd15p-54)
+#define TANH_C2_LOW R(0x1.49b16ap-29, -0x1.6c843a29d1c7p-61)
+FNN_MATH V FNN_NAME(exp_cubic)(V a, V *n) {
+    V c1 = v_set1(TANH_C1), c2 = v_set1(TANH_C2);
+    V s = v_mul(a, a), s_low = v_fma(a, a, v_neg(s));
+    V t = v_mul(c2, s), q = v_add(c1, t);
+    V b = v_sub(q, c1); /* q + low = c1 + t, whichever is larger (Knuth) */
+    V low = v_add(v_sub(c1, v_sub(q, b)), v_sub(t, b));
+    low = v_add(low, v_fma(c2, s, v_neg(t)));
+    low = v_add(low, v_fma(c2, s_low, v_set1(TANH_C1_LOW)));
+    low = v_fma(s, v_set1(TANH_C2_LOW), low);
+    V v = v_mul(a, q), dropped = v_fma(a, low, v_fma(a, q, v_neg(v)));
+    V r = FNN_NAME(exp_reduce)(v_neg(v), n);
+    return FNN_NAME(exp_reduced)(v_sub(r, dropped));
+}
+#define TANH_MAX R(11.0, 22.0)
+FNN_MATH V FNN_NAME(v_gelu_tanh)(V x) {
+    V one = v_set1(1), a = v_minnum(v_set1(TANH_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_cubic)(a, &n);
+    V left = v_div(v_mul(a, p), v_add(one, v_ldexp(p, n)));
+    return v_sub(v_maxnum(v_set1((T)-0.0), x), v_ldexp(left, n));
+}
+/* d(-a) = g (1 - a v'(a) / (1 + e)), g = e / (1 + e), e = exp(-v); d(a) = 1 - d(-a). */
+FNN_MATH V FNN_NAME(v_gelu_tanh_slope)(V x) {
+    V one = v_set1(1), a = v_minnum(v_set1(TANH_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_cubic)(a, &n);
+    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
+    V v1 = v_fma(v_mul(a, a), v_set1(3 * TANH_C2), v_set1(TANH_C1));
+    V d = v_fnma(v_mul(a, v1), inverse, one);
+    d = v_ldexp(v_mul(v_mul(p, inverse), d), n);
+    return v_sel(v_lt(x, v_zero()), d, v_sub(one, d));
+}
+
+/* ---- pow ------------------------------------------------------------------------ */
+
+#if !IS_F32
+/* y clamped to where x^y is 0, 1 or infinite for every x, lest infinity times zero be met
+ * on the way. */
+FNN_MATH V FNN_NAME(pow_clamp)(V y) {
+    V big = v_set1(0x1p65);
+    return v_maxnum(v_neg(big), v_minnum(big, y));
+}
+/* C99's table (annex F.9.4.4) around r = exp(y log|x|), 0 < |x| < inf. */
+FNN_MATH V FNN_NAME(pow_limits)(V x, V y, V r) {
+    V zero = v_zero(), one = v_set1(1), inf = v_set1(INFINITY), a = v_abs(x);
+    M x_zero = v_eq(a, zero), x_inf = v_eq(a, inf), y_below = v_lt(y, zero);
+    r = v_sel(x_zero, v_sel(y_below, inf, zero), r);
+    r = v_sel(x_inf, v_sel(y_below, zero, inf), r);
+    V half = v_mul(y, v_set1(0.5));
+    M whole = v_eq(v_round(y), y); /* infinity is even */
+    M odd = v_mand(whole, v_mnot(v_eq(v_round(half), half)));
+    M minus = v_lt(v_copysign(one, x), zero);
+    r = v_sel(v_mand(minus, odd), v_neg(r), r);
+    M no_root = v_mand(v_mand(v_lt(x, zero), v_lt(a, inf)), v_mnot(whole));
+    M nan = v_mor(no_root, v_mor(v_isnan(x), v_isnan(y)));
+    r = v_sel(nan, v_set1(NAN), r);
+    return v_sel(v_mor(v_eq(y, zero), v_eq(x, one)), one, r);
+}
+/* float32's pow through this: some 28 bits to spare. */
+FNN_MATH V FNN_NAME(pow_of_floats)(V x, V y) {
+    V l = v_mul(FNN_NAME(pow_clamp)(y), FNN_NAME(v_log)(v_abs(x)));
+    return FNN_NAME(pow_limits)(x, y, FNN_NAME(v_exp)(l));
+}
+
+/* exp(y log|x|) with the logarithm as an unevaluated sum of two doubles, good to about 65
+ * bits: its error is multiplied by y log|x|, up to 745. With s = f / (2 + f), as in v_log,
+ * log(1 + f) = 2 s + s^3 (2/3 + s^2 Q(s^2)). */
+FNN_MATH V FNN_NAME(v_pow)(V x, V y) {
+    V one = v_set1(1), e, m = v_split(v_abs(x), &e);
+    V f = v_sub(m, one), g = v_add(m, one), g_low = v_sub(m, v_sub(g, one));
+    V s = v_div(f, g);
+    V s_low = v_fnma(s, g_low, v_fnma(s, g, f)); /* times 1 / (m + 1) = (1 - s) / 2 */
+    s_low = v_mul(s_low, v_fnma(s, v_set1(0.5), v_set1(0.5)));
+    V z = v_mul(s, s), z_low = v_fma(v_add(s, s), s_low, v_fma(s, s, v_neg(z)));
+    V q = v_mul(z, FNN_HORNER(z, pow_q)), third = v_set1(0x1.5555555555555p-1);
+    V c = v_add(third, q), c_low = v_add(v_sub(third, c), q);
+    c_low = v_add(c_low, v_set1(0x1.5555555555555p-55)); /* 2/3, the rest */
+    V d = v_mul(z, c), d_low = v_fma(z, c, v_neg(d));
+    d_low = v_fma(z_low, c, v_fma(z, c_low, d_low));
+    V t = v_mul(s, d), t_low = v_fma(s, d, v_neg(t));
+    t_low = v_fma(s_low, d, v_fma(s, d_low, t_low));
+    V s2 = v_add(s, s), l = v_add(s2, t), l_low = v_add(v_sub(s2, l), t);
+    l_low = v_add(l_low, v_add(t_low, v_add(s_low, s_low)));
+    /* + e ln 2: e LN2_HI is exact, and larger than l where e is not zero */
+    V k = v_mul(e, v_set1(LN2_HI)), h = v_add(k, l);
+    V h_low = v_fma(e, v_set1(LN2_LO), v_add(v_add(v_sub(k, h), l), l_low));
+    V sum = v_add(h, h_low);
+    h_low = v_add(v_sub(h, sum), h_low);
+    /* times y; the low part is below 1e-13 where the result is finite and not zero */
+    y = FNN_NAME(pow_clamp)(y);
+    V p = v_mul(y, sum), p_low = v_fma(y, h_low, v_fma(y, sum, v_neg(p))), n;
+    V tiny = v_set1(1e-12);
+    p_low = v_maxnum(v_neg(tiny), v_minnum(tiny, p_low));
+    p = v_maxnum(v_set1(EXP_MIN), v_minnum(v_set1(EXP_MAX), p));
+    V r = v_add(FNN_NAME(exp_reduce)(p, &n), p_low);
+    r = v_ldexp(FNN_NAME(exp_reduced)(r), n);
+    return FNN_NAME(pow_limits)(x, y, r);
+}
+#else
+FNN_MATH V FNN_NAME(v_pow)(V x, V y) {
+    vf64 x_lo, x_hi, y_lo, y_hi;
+    vf32_widen(x, &x_lo, &x_hi);
+    vf32_widen(y, &y_lo, &y_hi);
+    return vf32_narrow(FNN_JOIN3(pow_of_floats, f64, FNN_ISA)(x_lo, y_lo),
+                       FNN_JOIN3(pow_of_floats, f64, FNN_ISA)(x_hi, y_hi));
+}
+#endif
+
+/* ---- sine and cosine ------------------------------------------------------------ */
+
+/* sin(pi u) and cos(pi u), |u| <= 1: u = k / 2 + r exactly, |r| <= 1/4, then a table of
+ * signs and swaps by k. */
+FNN_MATH void FNN_NAME(v_sincospi)(V u, V *sine, V *cosine) {
+    V half = v_set1((T)0.5), zero = v_zero();
+    V k = v_round(v_add(u, u));
+    V r = v_fnma(k, half, u), z = v_mul(r, r);
+    V s = v_mul(r, FNN_HORNER(z, sin_p));
+    s = v_fma(r, v_set1(R(0x1.921fb6p+1, 0x1.921fb54442d18p+1)), s); /* pi r + ... */
+    V c = v_fma(z, FNN_HORNER(z, cos_p), v_set1(1));
+    V h = v_mul(k, half);
+    M even = v_eq(v_round(h), h);
+    V a = v_sel(even, s, c), b = v_sel(even, c, s);
+    M a_minus = v_mor(v_lt(k, zero), v_lt(v_set1((T)1.5), k));
+    M b_minus = v_mor(v_lt(zero, k), v_lt(k, v_set1((T)-1.5)));
+    *sine = v_sel(a_minus, v_neg(a), a);
+    *cosine = v_sel(b_minus, v_neg(b), b);
+}
+
+#undef R
+#undef LN2_HI
+#undef LN2_LO
+#undef LOG2_E
+#undef EXP_MIN
+#undef EXP_MAX
+#undef RSQRT_2PI
+#undef TAIL_K
+#undef TAIL_MAX
+#undef TANH_C1
+#undef TANH_C2
+#undef TANH_C1_LOW
+#undef TANH_C2_LOW
+#undef TANH_MAX

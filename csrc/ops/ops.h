@@ -1,0 +1,90 @@
+/* What the op families share: the launchers that ops.def names, and helpers. */
+#ifndef FNN_OPS_H
+#define FNN_OPS_H
+
+#include "core.h"
+#include "kernels.h"
+
+/* ---- named in ops.def --------------------------------------------------------------- */
+
+#define INFER(name) fnn_status fnn_infer_##name(fnn_call *c);
+INFER(arith) INFER(arith_no_bool) INFER(compare) INFER(where) INFER(to_float) INFER(float)
+INFER(copy) INFER(inplace)
+INFER(reshape) INFER(permute) INFER(expand) INFER(slice)
+INFER(sum) INFER(mean) INFER(extremum) INFER(arg)
+INFER(matmul) INFER(linear)
+INFER(cat) INFER(index_select) INFER(index_add) INFER(unslice)
+INFER(softmax) INFER(cross_entropy) INFER(cross_entropy_backward)
+INFER(random) INFER(permutation) INFER(dropout)
+INFER(sgd)
+#undef INFER
+
+#define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
+WORKSPACE(reduce) WORKSPACE(matmul) WORKSPACE(linear)
+WORKSPACE(cross_entropy) WORKSPACE(cross_entropy_backward)
+#undef WORKSPACE
+
+#define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
+RUN(map) RUN(copy) RUN(copy_)
+RUN(reduce) RUN(mean) RUN(arg)
+RUN(matmul) RUN(linear)
+RUN(cat) RUN(index_select) RUN(index_add) RUN(unslice)
+RUN(softmax) RUN(cross_entropy) RUN(cross_entropy_backward)
+RUN(uniform) RUN(normal) RUN(permutation) RUN(dropout)
+RUN(sgd)
+#undef RUN
+
+/* ---- shapes and dtypes (infer.c) ---------------------------------------------------- */
+
+/* The dtype of mixing the inputs [first, n_in): tensors with dimensions decide within
+ * their category, then zero-dimensional tensors, then Python numbers (PyTorch's rule). */
+int fnn_promote(const fnn_call *c, int first);
+/* out 0 = broadcast shape of all inputs, contiguous. */
+fnn_status fnn_broadcast(fnn_call *c);
+/* Fails unless shape has a size below 2^62 bytes. */
+fnn_status fnn_check_size(const fnn_call *c, const fnn_tensor *t);
+/* *dim into [0, ndim), from [-ndim, ndim). */
+fnn_status fnn_check_dim(const fnn_call *c, const fnn_tensor *t, int64_t *dim);
+fnn_status fnn_expect_float(const fnn_call *c, int input, const char *name);
+fnn_status fnn_expect_same_dtype(const fnn_call *c, int a, int b, const char *names);
+fnn_status fnn_expect_integer(const fnn_call *c, int input, const char *name);
+/* t = x without its storage: dtype, shape, contiguous. */
+void fnn_like(fnn_tensor *t, const fnn_tensor *x, int dtype);
+
+/* ---- moving data (convert.c, map.c) ------------------------------------------------- */
+
+/* dst[i] = (dst dtype) src[i], i < n; strides in bytes. Floats go to integers by
+ * truncation; what does not fit, and NaN, becomes the lowest int64, then wraps. */
+void fnn_convert(void *dst, int dst_dtype, ptrdiff_t dst_step, const void *src,
+                 int src_dtype, ptrdiff_t src_step, ptrdiff_t n);
+/* n elements from logical (row-major) position pos of t into contiguous dst. */
+void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos, ptrdiff_t n);
+/* dst = src with conversion and broadcasting; any strides; may run in parallel. */
+void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src);
+/* Narrows t to [start, start + size) of dim. */
+void fnn_narrow(fnn_tensor *t, int64_t dim, int64_t start, int64_t size);
+/* Merges neighbouring dimensions that are one run in memory; drops size 1. */
+void fnn_coalesce(fnn_tensor *t);
+/* Integer and bool forms of the map kernels; NULL where there is none. */
+fnn_map_fn fnn_map_int(int kernel, int dtype);
+/* The kernel for a dtype. */
+fnn_map_fn fnn_map_kernel(int kernel, int dtype);
+
+/* ---- reductions (reduce.c) ---------------------------------------------------------- */
+
+/* Sum of n contiguous floats in the fixed tree; scratch: fnn_chunks(n) elements. */
+static inline int64_t fnn_chunks(int64_t n) { return (n + FNN_CHUNK - 1) / FNN_CHUNK; }
+void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch);
+
+static inline int64_t fnn_min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t fnn_max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+#define FNN_TRY(expression)                                                             \
+    do {                                                                                \
+        fnn_status status_ = (expression);                                              \
+        if (status_ != FNN_OK) {                                                        \
+            return status_;                                                             \
+        }                                                                               \
+    } while (0)
+
+#endif

@@ -1,0 +1,215 @@
+/* cat, index_select and their gradients: rows copied, or added in a fixed order. */
+#include "ops.h"
+
+/* ---- cat ---------------------------------------------------------------------------- */
+
+fnn_status fnn_infer_cat(fnn_call *c) {
+    if (c->n_in == 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE, "cat: expected at least one tensor, got none");
+    }
+    const fnn_tensor *first = c->in[0];
+    fnn_tensor *y = &c->out[0];
+    int64_t dim = c->attr[0].i, total = 0;
+    if (first->ndim == 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "cat: expected tensors with dimensions, got shape ()");
+    }
+    FNN_TRY(fnn_check_dim(c, first, &dim));
+    int dtype = first->dtype;
+    for (int i = 0; i < c->n_in; i++) {
+        const fnn_tensor *t = c->in[i];
+        bool fits = t->ndim == first->ndim;
+        for (int d = 0; fits && d < t->ndim; d++) {
+            fits = d == dim || t->shape[d] == first->shape[d];
+        }
+        if (!fits) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "cat: expected shapes equal to %s except in dimension %lld, got "
+                            "%s at position %d",
+                            FNN_SHAPE(first), (long long)dim, FNN_SHAPE(t), i);
+        }
+        total += t->shape[dim];
+        dtype = t->dtype > dtype ? t->dtype : dtype;
+    }
+    fnn_like(y, first, dtype);
+    y->shape[dim] = total;
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_cat(fnn_call *c) {
+    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? c->out[0].ndim : 0), at = 0;
+    for (int i = 0; i < c->n_in; i++) {
+        fnn_tensor part = c->out[0];
+        fnn_narrow(&part, dim, at, c->in[i]->shape[dim]);
+        at += c->in[i]->shape[dim];
+        fnn_copy(&part, c->in[i]);
+    }
+    return FNN_OK;
+}
+
+/* ---- index_select and index_add ----------------------------------------------------- */
+
+/* index[i] of any integer dtype, negatives counted from the end; the status says where it
+ * leaves [-size, size). */
+static fnn_status read_index(const fnn_call *c, int64_t i, int64_t size, int64_t *value) {
+    const fnn_tensor *t = c->in[1];
+    fnn_convert(value, FNN_INT64, 8, t->data + i * t->stride[0] * fnn_dtype_size(t->dtype),
+                t->dtype, 0, 1);
+    if (*value < -size || *value >= size) {
+        return fnn_fail(c->err, FNN_ERR_INDEX,
+                        "%s: expected indices from %lld to %lld, got %lld at position %lld",
+                        c->op->name, (long long)-size, (long long)(size - 1),
+                        (long long)*value, (long long)i);
+    }
+    *value += *value < 0 ? size : 0;
+    return FNN_OK;
+}
+
+static fnn_status check_index(const fnn_call *c) {
+    FNN_TRY(fnn_expect_integer(c, 1, "index"));
+    if (c->in[1]->ndim != 1) {
+        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected index of shape (n,), got %s",
+                        c->op->name, FNN_SHAPE(c->in[1]));
+    }
+    if (c->in[0]->ndim == 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected a tensor with dimensions, got shape ()", c->op->name);
+    }
+    return FNN_OK;
+}
+
+fnn_status fnn_infer_index_select(fnn_call *c) {
+    int64_t dim = c->attr[0].i;
+    fnn_tensor *y = &c->out[0];
+    FNN_TRY(check_index(c));
+    FNN_TRY(fnn_check_dim(c, c->in[0], &dim));
+    fnn_like(y, c->in[0], c->in[0]->dtype);
+    y->shape[dim] = c->in[1]->shape[0];
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_index_select(fnn_call *c) {
+    const fnn_tensor *x = c->in[0], *y = &c->out[0];
+    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0);
+    int64_t n = c->in[1]->shape[0], size = x->shape[dim], from;
+    for (int64_t i = 0; i < n; i++) { /* all checked before any is used */
+        FNN_TRY(read_index(c, i, size, &from));
+    }
+    if (fnn_numel(y) == 0) {
+        return FNN_OK;
+    }
+    if (!fnn_is_contiguous(x)) {
+        for (int64_t i = 0; i < n; i++) {
+            fnn_tensor dst = *y, src = *x;
+            FNN_TRY(read_index(c, i, size, &from));
+            fnn_narrow(&dst, dim, i, 1);
+            fnn_narrow(&src, dim, from, 1);
+            fnn_copy(&dst, &src);
+        }
+        return FNN_OK;
+    }
+    int64_t inner = fnn_dtype_size(x->dtype), outer = 1;
+    for (int d = 0; d < x->ndim; d++) {
+        inner *= d > dim ? x->shape[d] : 1;
+        outer *= d < dim ? x->shape[d] : 1;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        FNN_TRY(read_index(c, i, size, &from));
+        for (int64_t o = 0; o < outer; o++) {
+            memcpy(y->data + (o * n + i) * inner, x->data + (o * size + from) * inner,
+                   (size_t)inner);
+        }
+    }
+    return FNN_OK;
+}
+
+/* y = zeros with `size` along dim; y[index[i]] += source[i], in increasing i. */
+fnn_status fnn_infer_index_add(fnn_call *c) {
+    const fnn_tensor *source = c->in[0];
+    int64_t dim = c->attr[0].i, size = c->attr[1].i;
+    fnn_tensor *y = &c->out[0];
+    FNN_TRY(check_index(c));
+    FNN_TRY(fnn_check_dim(c, source, &dim));
+    if (size < 0 || source->shape[dim] != c->in[1]->shape[0]) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "index_add: expected one index for each of %lld slices, got %lld",
+                        (long long)source->shape[dim], (long long)c->in[1]->shape[0]);
+    }
+    fnn_like(y, source, source->dtype);
+    y->shape[dim] = size;
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_index_add(fnn_call *c) {
+    const fnn_tensor *x = c->in[0], *y = &c->out[0];
+    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0);
+    int64_t n = c->in[1]->shape[0], size = y->shape[dim], to;
+    ptrdiff_t item = fnn_dtype_size(x->dtype);
+    memset(y->data, 0, (size_t)(fnn_numel(y) * item));
+    int64_t inner = 1, outer = 1;
+    for (int d = 0; d < x->ndim; d++) {
+        inner *= d > dim ? x->shape[d] : 1;
+        outer *= d < dim ? x->shape[d] : 1;
+    }
+    fnn_map_fn add = fnn_map_kernel(FNN_MAP_add, x->dtype);
+    _Alignas(64) char buffer[FNN_CHUNK * 8];
+    for (int64_t i = 0; i < n; i++) {
+        FNN_TRY(read_index(c, i, size, &to));
+        for (int64_t o = 0; o < outer; o++) {
+            for (int64_t at = 0; at < inner; at += FNN_CHUNK) {
+                int64_t m = fnn_min64(FNN_CHUNK, inner - at);
+                char *dst = y->data + ((o * size + to) * inner + at) * item;
+                fnn_gather(buffer, x->dtype, x, (o * n + i) * inner + at, m);
+                const void *in[2] = {dst, buffer};
+                add(m, dst, in, (ptrdiff_t[]){1, 1});
+            }
+        }
+    }
+    return FNN_OK;
+}
+
+/* ---- unslice: zeros of `size` along dim with x at start, start + step, ... ---------- */
+
+fnn_status fnn_infer_unslice(fnn_call *c) {
+    const fnn_tensor *x = c->in[0];
+    fnn_tensor *y = &c->out[0];
+    int64_t size = c->attr[0].i, dim = c->attr[1].i, start = c->attr[2].i;
+    int64_t step = c->attr[3].i, last;
+    if (x->ndim == 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "unslice: expected a tensor with dimensions, got shape ()");
+    }
+    FNN_TRY(fnn_check_dim(c, x, &dim));
+    int64_t n = x->shape[dim];
+    bool fits = size >= 0 && step != 0;
+    if (fits && n > 0) {
+        fits = start >= 0 && start < size && !__builtin_mul_overflow(n - 1, step, &last) &&
+               !__builtin_add_overflow(start, last, &last) && last >= 0 && last < size;
+    }
+    if (!fits) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "unslice: expected %lld slices within size %lld, got start %lld, "
+                        "step %lld",
+                        (long long)n, (long long)size, (long long)start, (long long)step);
+    }
+    fnn_like(y, x, x->dtype);
+    y->shape[dim] = size;
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_unslice(fnn_call *c) {
+    fnn_tensor part = c->out[0];
+    int64_t dim = c->attr[1].i + (c->attr[1].i < 0 ? part.ndim : 0);
+    memset(part.data, 0, (size_t)(fnn_numel(&part) * fnn_dtype_size(part.dtype)));
+    if (fnn_numel(c->in[0]) == 0) {
+        return FNN_OK;
+    }
+    fnn_narrow(&part, dim, c->attr[2].i, c->in[0]->shape[dim]);
+    part.stride[dim] *= c->in[0]->shape[dim] > 1 ? c->attr[3].i : 1;
+    fnn_copy(&part, c->in[0]);
+    return FNN_OK;
+}

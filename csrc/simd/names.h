@@ -1,0 +1,76 @@
+/* The vector layer's names, so that a kernel is written once.
+ *
+ * A vector is 16 lanes of float32 or 8 lanes of float64 on every ISA (one register on
+ * AVX-512, two on AVX2, four on NEON, an array in generic), so lane order, and with it
+ * every rounding, is the same everywhere. Each simd/<isa>.h defines
+ *
+ *   type vf32, vf64; mask types mf32, mf64; and, for P in {f32, f64}, functions P_<name>:
+ *
+ *   load(p) store(p,v)          unaligned, all lanes
+ *   loadn(p,n) storen(p,v,n)    first n lanes, 0 <= n <= LANES; the rest load as +0
+ *   set1(x) zero()
+ *   add sub mul div             one IEEE rounding each
+ *   fma(a,b,c) = a*b+c          fnma(a,b,c) = c-a*b   (one rounding)
+ *   sqrt neg abs
+ *   copysign(mag,sign)
+ *   maxnum(a,b) = a > b ? a : b   minnum(a,b) = a < b ? a : b   (b where unordered)
+ *   round(v)                    to nearest even integer, |v| < 2^22 (f32), 2^51 (f64)
+ *   lt(a,b) le(a,b) eq(a,b)     masks, false where unordered
+ *   isnan(v)
+ *   mand mor mnot               on masks
+ *   sel(m,a,b)                  m ? a : b
+ *   ldexp(v,n)                  v * 2^n, n integral lanes, |n| <= 252 (f32), 2044 (f64);
+ *                               1/4 <= |v| <= 4; rounded once
+ *   split(v,&e)                 v > 0 finite: v = m * 2^e, m in [sqrt(1/2), sqrt(2));
+ *                               subnormals too; e integral lanes
+ *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
+ *                               hmax/hmin by maxnum/minnum
+ *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
+ *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
+ *   transpose(v)                v[LANES]: rows become columns, in place
+ *   widen(f32 v,&lo,&hi)        (names vf32_widen, vf32_narrow) f32 <-> two f64 vectors,
+ *                               lanes 0-7 and 8-15
+ *
+ * This header maps v_<name> onto P_<name> for the family that FNN_P names.
+ */
+#ifndef FNN_CAT
+#define FNN_CAT_(a, b) a##b
+#define FNN_CAT(a, b) FNN_CAT_(a, b)
+#define FNN_VFN(name) FNN_CAT(FNN_P, name)
+
+#define v_load FNN_VFN(_load)
+#define v_store FNN_VFN(_store)
+#define v_loadn FNN_VFN(_loadn)
+#define v_storen FNN_VFN(_storen)
+#define v_set1 FNN_VFN(_set1)
+#define v_zero FNN_VFN(_zero)
+#define v_add FNN_VFN(_add)
+#define v_sub FNN_VFN(_sub)
+#define v_mul FNN_VFN(_mul)
+#define v_div FNN_VFN(_div)
+#define v_fma FNN_VFN(_fma)
+#define v_fnma FNN_VFN(_fnma)
+#define v_sqrt FNN_VFN(_sqrt)
+#define v_neg FNN_VFN(_neg)
+#define v_abs FNN_VFN(_abs)
+#define v_copysign FNN_VFN(_copysign)
+#define v_maxnum FNN_VFN(_maxnum)
+#define v_minnum FNN_VFN(_minnum)
+#define v_round FNN_VFN(_round)
+#define v_lt FNN_VFN(_lt)
+#define v_le FNN_VFN(_le)
+#define v_eq FNN_VFN(_eq)
+#define v_isnan FNN_VFN(_isnan)
+#define v_mand FNN_VFN(_mand)
+#define v_mor FNN_VFN(_mor)
+#define v_mnot FNN_VFN(_mnot)
+#define v_sel FNN_VFN(_sel)
+#define v_ldexp FNN_VFN(_ldexp)
+#define v_split FNN_VFN(_split)
+#define v_hsum FNN_VFN(_hsum)
+#define v_hmax FNN_VFN(_hmax)
+#define v_hmin FNN_VFN(_hmin)
+#define v_mstore FNN_VFN(_mstore)
+#define v_mload FNN_VFN(_mload)
+#define v_transpose FNN_VFN(_transpose)
+#endif

@@ -1,0 +1,95 @@
+# What the extension uses of the C core (csrc/core.h, csrc/cpu.h).
+
+cdef extern from *:
+    """
+    /* Whether calls are recorded for gradients: per thread, as in PyTorch. */
+    static _Thread_local int fnn_grad_enabled = 1;
+    """
+    int fnn_grad_enabled
+
+cdef extern from "core.h" nogil:
+    int FNN_MAX_DIMS
+    int FNN_MAX_ATTRS
+    ctypedef int fnn_status
+    int FNN_OK, FNN_ERR_VALUE, FNN_ERR_TYPE, FNN_ERR_INDEX, FNN_ERR_MEMORY
+    ctypedef struct fnn_error:
+        char text[512]
+    int FNN_BOOL, FNN_UINT8, FNN_INT32, FNN_INT64, FNN_FLOAT32, FNN_FLOAT64, FNN_N_DTYPES
+    const char *fnn_dtype_name(int dtype)
+    ptrdiff_t fnn_dtype_size(int dtype)
+    bint fnn_is_float(int dtype)
+    ctypedef struct fnn_storage:
+        int64_t refs
+        void *data
+        int64_t nbytes
+        bint read_only
+        uint64_t version
+    ctypedef struct fnn_tensor:
+        fnn_storage *storage
+        char *data
+        int32_t dtype
+        int32_t ndim
+        int64_t shape[8]
+        int64_t stride[8]
+    int64_t fnn_numel(const fnn_tensor *t)
+    bint fnn_is_contiguous(const fnn_tensor *t)
+    void fnn_set_contiguous(fnn_tensor *t)
+    void fnn_byte_range(const fnn_tensor *t, const char **lo, const char **hi)
+    ctypedef struct fnn_memory_stats:
+        int64_t allocated_bytes, cached_bytes, peak_bytes
+        int64_t allocations, cache_hits, cache_limit
+    void *fnn_alloc(int64_t nbytes)
+    void fnn_free(void *block)
+    fnn_storage *fnn_storage_new(int64_t nbytes)
+    fnn_storage *fnn_storage_wrap(void *data, int64_t nbytes,
+                                  void (*release)(void *) noexcept, void *context)
+    void fnn_storage_retain(fnn_storage *s)
+    void fnn_storage_release(fnn_storage *s)
+    void fnn_memory_stats_read(fnn_memory_stats *out)
+    void fnn_memory_empty_cache()
+    int fnn_num_threads()
+    void fnn_set_num_threads(int n)
+    int FNN_ATTR_INT, FNN_ATTR_FLOAT, FNN_ATTR_BOOL, FNN_ATTR_INTS
+    ctypedef struct fnn_attr:
+        int64_t i
+        double f
+        int32_t n
+        int64_t ints[8]
+    ctypedef struct fnn_attr_spec:
+        char name[24]
+        int kind
+        bint has_default
+        double default_value
+    ctypedef struct fnn_op
+    ctypedef struct fnn_call:
+        const fnn_op *op
+        int n_in
+        fnn_tensor **in_ "in"
+        uint32_t weak_in
+        const fnn_attr *attr
+        fnn_tensor *out
+        void *workspace
+        fnn_error *err
+    ctypedef fnn_status (*fnn_infer_fn)(fnn_call *c)
+    ctypedef int64_t (*fnn_workspace_fn)(const fnn_call *c)
+    ctypedef struct fnn_op:
+        const char *name
+        const char *inputs
+        const char *outputs
+        const char *attributes
+        fnn_infer_fn infer
+        fnn_workspace_fn workspace
+        fnn_infer_fn run[1]
+        unsigned flags
+        int n_in, min_in, n_out, n_attr
+        uint32_t optional, writes
+        fnn_attr_spec attr[8]
+    unsigned FNN_ELEMENTWISE, FNN_RANDOM, FNN_DATA_SHAPE, FNN_VIEW, FNN_INPLACE
+    int FNN_N_OPS
+    fnn_op *fnn_ops()
+    fnn_status fnn_init(fnn_error *err)
+
+cdef extern from "cpu.h" nogil:
+    const char *fnn_isa_name()
+    fnn_status fnn_isa_select(const char *name, fnn_error *err)
+    const char *fnn_isa_available(int i)

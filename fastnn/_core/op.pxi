@@ -1,0 +1,466 @@
+# Op: the one way into the op table. A call is checked and shaped by the op's infer, given
+# memory and workspace, run, and recorded on the tape.
+
+cdef list OPS = []
+cdef Op ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_, SUM
+
+cdef object recorder = None
+
+cdef enum:
+    MANY = 8  # inputs that need no heap memory
+    RELEASE_GIL = 8192  # elements from which a kernel runs without the GIL
+
+
+@cython.final
+cdef class Op:
+    """A row of the op table, callable: op(*inputs, *attributes).
+
+    An optional input that is absent is None; an op with any number of inputs takes them as
+    one sequence. Attributes may be left off from the right where they have defaults.
+    """
+
+    cdef fnn_op *op
+    cdef readonly int id
+    cdef readonly str name
+    cdef readonly tuple inputs, outputs, attributes
+    # the gradient, see set_gradient
+    cdef object gradient
+    cdef object composite
+    cdef tuple saved      # ((index, mask), ...): inputs; index n_in + k is output k
+    cdef readonly bint has_gradient_stop
+
+    def __call__(self, *args):
+        return run_op(self, args, None)
+
+    cdef tuple all_attrs(self, tuple args, Py_ssize_t first):
+        """The attributes of a call, defaults filled in."""
+        cdef Py_ssize_t given = max(len(args) - first, 0)
+        if given == self.op.n_attr:
+            return args[first:] if given else ()
+        defaults = []
+        for i in range(given, self.op.n_attr):
+            kind = self.op.attr[i].kind
+            value = self.op.attr[i].default_value
+            defaults.append(() if kind == FNN_ATTR_INTS else bool(value)
+                            if kind == FNN_ATTR_BOOL else value
+                            if kind == FNN_ATTR_FLOAT else int(value))
+        return args[first:] + tuple(defaults)
+
+    def into(self, Tensor out not None, *args):
+        """Runs with the result written to `out`, which must have its shape and dtype."""
+        return run_op(self, args, out)
+
+    @property
+    def flags(self):
+        """Names of the op's flags (list of str)."""
+        names = {"elementwise": FNN_ELEMENTWISE, "random": FNN_RANDOM,
+                 "data_shape": FNN_DATA_SHAPE, "view": FNN_VIEW, "inplace": FNN_INPLACE}
+        return [name for name, bit in names.items() if self.op.flags & bit]
+
+    @property
+    def differentiable(self):
+        """Whether the op has a gradient (bool)."""
+        return self.gradient is not None
+
+    def set_gradient(self, gradient, saves, composite):
+        """Declares the gradient: gradient(node, *output gradients) -> input gradients.
+
+        saves maps names of inputs and outputs to the inputs whose gradient needs them, so
+        that nothing is kept in vain. composite(*inputs, *attributes), written in other ops,
+        is what create_graph differentiates where the gradient is a fused op.
+        """
+        names = list(self.inputs) + list(self.outputs)
+        saved = []
+        for name, needed_by in saves.items():
+            mask = sum(1 << self.inputs.index(i) for i in needed_by.split())
+            saved.append((names.index(name), mask))
+        self.saved = tuple(saved)
+        self.gradient = gradient
+        self.composite = composite
+        self.has_gradient_stop = True
+
+    def __repr__(self):
+        return f"<op {self.name}>"
+
+    def __reduce__(self):
+        return op_named, (self.name,)
+
+
+def op_named(str name):
+    """The op of that name (Op). Raises: KeyError if there is none."""
+    for op in OPS:
+        if (<Op> op).name == name:
+            return op
+    raise KeyError(name)
+
+
+def all_ops():
+    """Every op, in the table's order (list of Op)."""
+    return list(OPS)
+
+
+def set_recorder(callback):
+    """Calls callback(op, args, outputs) after every op that runs; None stops."""
+    global recorder
+    recorder = callback
+
+
+cdef int make_ops() except -1:
+    global ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_
+    global SUM, RESHAPE
+    cdef Op op
+    cdef int i
+    for i in range(FNN_N_OPS):
+        op = Op.__new__(Op)
+        op.op = fnn_ops() + i
+        op.id = i
+        op.name = op.op.name.decode()
+        op.inputs = tuple([n.rstrip("?*!") for n in op.op.inputs.decode().split()])
+        op.outputs = tuple(op.op.outputs.decode().split())
+        op.attributes = tuple(op.op.attributes.decode().split())
+        op.saved = ()
+        OPS.append(op)
+    ADD, SUB, MUL = op_named("add"), op_named("sub"), op_named("mul")
+    DIV, POW, NEG, ABS = op_named("div"), op_named("pow"), op_named("neg"), op_named("abs")
+    EQ, NE, LT = op_named("eq"), op_named("ne"), op_named("lt")
+    LE, GT, GE = op_named("le"), op_named("gt"), op_named("ge")
+    ADD_, MUL_, COPY_ = op_named("add_"), op_named("mul_"), op_named("copy_")
+    COPY, SUM, RESHAPE = op_named("copy"), op_named("sum"), op_named("reshape")
+    return 0
+
+
+cdef int64_t integer(Op op, int i, object value) except? -1:
+    try:
+        return value
+    except (TypeError, OverflowError):
+        pass
+    name = op.op.attr[i].name.decode()
+    raise TypeError(f"{op.name}: expected {name} as an integer below 2^63, got {value!r}")
+
+
+cdef int pack_attrs(Op op, tuple args, Py_ssize_t first, fnn_attr *attrs) except -1:
+    """args[first:] into attrs, as the op's attribute kinds ask."""
+    cdef int i, k
+    cdef int n = op.op.n_attr
+    cdef fnn_attr_spec *spec
+    cdef fnn_attr *a
+    cdef Py_ssize_t n_args = len(args)
+    if n_args - first > n:
+        raise TypeError(f"{op.name}: expected at most {n} attributes, got {n_args - first}")
+    for i in range(n):
+        spec = &op.op.attr[i]
+        a = &attrs[i]
+        if first + i >= n_args:
+            if not spec.has_default:
+                raise TypeError(f"{op.name}: expected attribute {spec.name.decode()}")
+            a.i = <int64_t> spec.default_value
+            a.f = spec.default_value
+            a.n = 0
+            continue
+        value = args[first + i]
+        if spec.kind == FNN_ATTR_FLOAT:
+            try:
+                a.f = value
+            except TypeError:
+                raise TypeError(f"{op.name}: expected {spec.name.decode()} as a number, got "
+                                f"{value!r}") from None
+        elif spec.kind == FNN_ATTR_INTS:
+            if not isinstance(value, (tuple, list)):
+                value = (value,)
+            if len(value) > FNN_MAX_DIMS:
+                raise ValueError(f"{op.name}: expected at most {FNN_MAX_DIMS} "
+                                 f"{spec.name.decode()}, got {len(value)}")
+            a.n = <int32_t> len(value)
+            for k in range(a.n):
+                a.ints[k] = integer(op, i, value[k])
+        elif spec.kind == FNN_ATTR_BOOL:
+            a.i = bool(value)
+        else:
+            a.i = integer(op, i, value)
+    return 0
+
+
+cdef inline bint same_layout(const fnn_tensor *a, const fnn_tensor *b):
+    cdef int d
+    if a.data != b.data or a.ndim != b.ndim or a.dtype != b.dtype:
+        return False
+    for d in range(a.ndim):
+        if a.shape[d] != b.shape[d] or a.stride[d] != b.stride[d]:
+            return False
+    return True
+
+
+cdef bint overlap(const fnn_tensor *a, const fnn_tensor *b):
+    cdef const char *a_lo
+    cdef const char *a_hi
+    cdef const char *b_lo
+    cdef const char *b_hi
+    fnn_byte_range(a, &a_lo, &a_hi)
+    fnn_byte_range(b, &b_lo, &b_hi)
+    return a_lo < b_hi and b_lo < a_hi
+
+
+cdef object run_converted(Op op, tuple args, Py_ssize_t n_in, Tensor out):
+    """run_op with NumPy arrays and scalars among the inputs made tensors."""
+    converted = list(args)
+    for i in range(min(n_in, len(args))):
+        if isinstance(args[i], (np.ndarray, np.generic)):
+            converted[i] = as_tensor(args[i], None)
+        elif not (args[i] is None or isinstance(args[i], (Tensor, float, int))):
+            raise TypeError(f"{op.name}: expected {op.inputs[i]} as a tensor or number, got "
+                            f"{type(args[i]).__name__}")
+    return run_op(op, tuple(converted), out)
+
+
+cdef object without_overlap(Op op, tuple args, Py_ssize_t n_in, Tensor target, Tensor out):
+    """run_op with inputs that share memory with what is written replaced by copies."""
+    copied = list(args)
+    inplace = op.op.flags & FNN_INPLACE
+    for i in range(1 if inplace else 0, min(n_in, len(args))):
+        if isinstance(args[i], Tensor) and overlap(&(<Tensor> args[i]).t, &target.t):
+            copied[i] = run_op(COPY, (args[i],), None)
+    return run_op(op, tuple(copied), out)
+
+
+cdef object run_op(Op self, tuple args, Tensor out):
+    """Runs an op on (*inputs, *attributes). See Op."""
+    cdef fnn_op *op = self.op
+    cdef Py_ssize_t n_args = len(args)
+    cdef Py_ssize_t n_in = op.n_in
+    cdef Py_ssize_t i, first_attr
+    cdef fnn_tensor *few[MANY]
+    cdef fnn_tensor **ins = few
+    cdef fnn_tensor scalar[4]
+    cdef double number[4]
+    cdef fnn_attr attrs[8]
+    cdef fnn_tensor outs[4]
+    cdef fnn_call c
+    cdef fnn_error err
+    cdef fnn_status status
+    cdef Tensor x, y, target = out
+    cdef PyObject *item
+    cdef tuple inputs = args
+    cdef bint track = False
+    cdef int64_t bytes, work
+    cdef int made = 0
+    cdef void *workspace = NULL
+
+    # inputs
+    first_attr = n_in
+    if n_in < 0:  # any number, as one sequence
+        if n_args == 0 or not isinstance(args[0], (tuple, list)):
+            raise TypeError(f"{self.name}: expected a sequence of tensors")
+        inputs = tuple(args[0])
+        n_in = len(inputs)
+        first_attr = 1
+        for i in range(n_in):
+            if not isinstance(inputs[i], Tensor):
+                raise TypeError(f"{self.name}: expected tensors, got "
+                                f"{type(inputs[i]).__name__} at position {i}")
+        if n_in > MANY:
+            ins = <fnn_tensor **> PyMem_Malloc(n_in * sizeof(fnn_tensor *))
+            if ins == NULL:
+                raise MemoryError()
+    elif n_args < op.min_in:
+        raise TypeError(f"{self.name}: expected {op.min_in} inputs, got {n_args}")
+    c.op = op
+    c.n_in = <int> n_in
+    c.in_ = ins
+    c.weak_in = 0
+    c.attr = attrs
+    c.out = outs
+    c.workspace = NULL
+    c.err = &err
+    try:
+        for i in range(n_in):
+            if i >= n_args and op.n_in >= 0:
+                ins[i] = NULL
+                continue
+            obj = inputs[i]
+            if isinstance(obj, Tensor):
+                x = <Tensor> obj
+                if x.t.storage == NULL:
+                    check_made(x)
+                ins[i] = &x.t
+                if x.tracked:
+                    track = True
+                    if x.is_view and x.view_version != x.t.storage.version and \
+                            fnn_grad_enabled:
+                        stale_view(self, x)
+            elif obj is None and op.optional >> i & 1:
+                ins[i] = NULL
+            elif i < 4 and isinstance(obj, (float, int)) and not isinstance(obj, np.generic) \
+                    and not op.writes >> i & 1:
+                ins[i] = &scalar[i]
+                scalar[i].storage = NULL
+                scalar[i].data = <char *> &number[i]
+                scalar[i].ndim = 0
+                c.weak_in |= 1u << i
+                if isinstance(obj, float):
+                    scalar[i].dtype = FNN_FLOAT64
+                    number[i] = <double> obj
+                else:
+                    set_integer(self, &scalar[i], obj)
+            else:
+                return run_converted(self, args, n_in, out)
+        if op.n_attr or n_args > first_attr:
+            pack_attrs(self, args, first_attr, attrs)
+
+        # shapes, dtypes
+        for i in range(op.n_out):
+            outs[i].storage = NULL
+        status = op.infer(&c)
+        if status != FNN_OK:
+            error(status, err.text)
+
+        # memory
+        if op.flags & FNN_INPLACE:
+            target = <Tensor> args[0]
+        if target is not None:
+            if out is not None:
+                check_out(self, out, &outs[0], track)
+                if not (op.flags & FNN_ELEMENTWISE or fnn_is_contiguous(&out.t)):
+                    run_op(COPY_, (out, run_op(self, args, None)), None)
+                    return out
+            for i in range(n_in):
+                if ins[i] != NULL and ins[i] != &target.t and \
+                        ins[i].storage == target.t.storage and \
+                        not (op.flags & FNN_ELEMENTWISE and
+                             same_layout(ins[i], &target.t)) and overlap(ins[i], &target.t):
+                    return without_overlap(self, args, n_in, target, out)
+            outs[0] = target.t
+        if op.writes or target is not None:
+            check_writes(self, &c, target, track)
+        if op.flags & FNN_VIEW:
+            fnn_storage_retain(outs[0].storage)
+            made = 1
+        else:
+            for i in range(op.n_out):
+                if i == 0 and target is not None:
+                    fnn_storage_retain(outs[0].storage)
+                else:
+                    bytes = fnn_numel(&outs[i]) * fnn_dtype_size(outs[i].dtype)
+                    outs[i].storage = fnn_storage_new(bytes)
+                    if outs[i].storage == NULL:
+                        raise MemoryError(f"{self.name}: expected {bytes} bytes of memory")
+                    outs[i].data = <char *> outs[i].storage.data
+                made += 1
+
+            # run
+            if op.workspace != NULL:
+                bytes = op.workspace(&c)
+                if bytes > 0:
+                    workspace = fnn_alloc(bytes)
+                    if workspace == NULL:
+                        raise MemoryError(f"{self.name}: expected {bytes} bytes of workspace")
+                c.workspace = workspace
+            work = fnn_numel(&outs[0]) if op.n_out > 0 else fnn_numel(ins[0])
+            for i in range(min(n_in, 2)):
+                if ins[i] != NULL:
+                    work = max(work, fnn_numel(ins[i]))
+            if work > RELEASE_GIL:
+                with nogil:
+                    status = op.run[0](&c)
+            else:
+                status = op.run[0](&c)
+            if op.writes or target is not None:
+                bump_versions(&c, target)
+            if status != FNN_OK:
+                error(status, err.text)
+        if target is not None:
+            result = target
+            fnn_storage_release(outs[0].storage)
+            made = 0
+            first = target
+        elif op.n_out == 1:
+            y = wrap(&outs[0])
+            made = 0
+            first = result = y
+        else:
+            result = tuple([wrap(&outs[i]) for i in range(op.n_out)])
+            made = 0
+            first = result[0] if op.n_out else None
+    finally:
+        if workspace != NULL:
+            fnn_free(workspace)
+        if ins != few:
+            PyMem_Free(ins)
+        for i in range(made):
+            fnn_storage_release(outs[i].storage)
+
+    # record
+    if op.flags & FNN_VIEW:
+        y.is_view = True
+        y.view_version = y.t.storage.version
+    if track and fnn_grad_enabled and self.gradient is not None and out is None:
+        record(self, inputs, n_in, self.all_attrs(args, first_attr), result, <Tensor> first)
+    if recorder is not None:
+        recorder(self, args, result)
+    return result
+
+
+cdef int set_integer(Op op, fnn_tensor *t, object value) except -1:
+    """A Python bool or int into a 0-d tensor whose data is already set."""
+    if isinstance(value, bool):
+        t.dtype = FNN_BOOL
+        (<uint8_t *> t.data)[0] = value
+        return 0
+    t.dtype = FNN_INT64
+    try:
+        (<int64_t *> t.data)[0] = value
+    except OverflowError:
+        raise OverflowError(f"{op.name}: expected an integer within 64 bits, got "
+                            f"{value}") from None
+    return 0
+
+
+cdef int check_out(Op op, Tensor out, const fnn_tensor *expected, bint track) except -1:
+    check_made(out)
+    if out.t.dtype != expected.dtype or shape_tuple(&out.t) != shape_tuple(expected):
+        raise ValueError(f"{op.name}: expected out of {DTYPES[expected.dtype].name} "
+                         f"{shape_tuple(expected)}, got {out.dtype.name} {out.shape}")
+    if fnn_grad_enabled and (track or out.tracked):
+        raise RuntimeError(f"{op.name}: expected no gradients with out= (hint: no_grad())")
+    for d in range(out.t.ndim):
+        if out.t.stride[d] == 0 and out.t.shape[d] > 1:
+            raise ValueError(f"{op.name}: expected out with memory for every element, got an "
+                             "expanded view")
+    return 0
+
+
+cdef int check_writes(Op op, fnn_call *c, Tensor target, bint track) except -1:
+    cdef int i
+    for i in range(c.n_in):
+        if c.op.writes >> i & 1 and c.in_[i] != NULL and c.in_[i].storage.read_only:
+            raise ValueError(f"{op.name}: expected {op.inputs[i]} that may be written, got "
+                             "read-only memory (hint: clone())")
+    if target is None:
+        return 0
+    if target.t.storage.read_only:
+        raise ValueError(f"{op.name}: expected memory that may be written, got read-only "
+                         "memory (hint: clone())")
+    if fnn_grad_enabled and (target.tracked or track):
+        if target.tracked and target.node is None:
+            raise RuntimeError(f"{op.name}: expected a result or a tensor that does not "
+                               "require grad, got a leaf that does (hint: no_grad())")
+        if target.is_view:
+            raise RuntimeError(f"{op.name}: expected a whole tensor, got a view, whose "
+                               "change in place cannot be recorded (hint: where or cat "
+                               "build the result, no_grad() or detach() leave the graph)")
+    return 0
+
+
+cdef void bump_versions(fnn_call *c, Tensor target) noexcept:
+    cdef int i
+    for i in range(c.n_in):
+        if c.op.writes >> i & 1 and c.in_[i] != NULL:
+            c.in_[i].storage.version += 1
+    if target is not None and not c.op.writes & 1:
+        target.t.storage.version += 1
+
+
+cdef int stale_view(Op op, Tensor x) except -1:
+    if x.node is None:
+        return 0
+    raise RuntimeError(f"{op.name}: expected a view of what is there now, got one taken before "
+                       "its memory was changed in place (hint: take the view again)")

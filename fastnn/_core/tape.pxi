@@ -1,0 +1,540 @@
+# The tape: a Node for every recorded call, and the backward pass over them.
+#
+# Nodes are numbered as they are made. The pass always takes the pending node with the
+# highest number: every call that used its outputs came later, so its gradient is complete.
+# No recursion, so depth is bounded by memory alone.
+
+import weakref
+
+cdef uint64_t node_count = 0
+
+
+cdef struct Meta:
+    int32_t dtype
+    int32_t ndim
+    int64_t shape[8]
+
+
+@cython.final
+@cython.freelist(128)
+@cython.trashcan(True)
+cdef class Node:
+    """A recorded call, as gradient functions see it.
+
+    Attributes:
+        saved : what set_gradient's saves named, in that order (Tensor, number, or None
+            where no wanted gradient needs it).
+        attrs : the op's attributes as they were passed (tuple).
+    """
+
+    cdef readonly str name
+    cdef uint64_t number
+    cdef object op          # Op, or None for a custom function
+    cdef object function    # gradient(node, *gy)
+    cdef readonly tuple attrs
+    cdef tuple edges        # per input: Node, leaf Tensor or None
+    cdef Meta *meta         # per input
+    cdef int *edge_output   # per input: which output of the edge's node
+    cdef int n_in, n_out
+    cdef tuple kept         # saved tensors and numbers
+    cdef uint64_t *versions # of the saved tensors
+    cdef uint32_t kept_output  # bit i: kept[i] is output 0
+    cdef bint freed
+    cdef dict output_hooks  # output -> {id: hook}
+    cdef dict retained      # output -> weakref to the tensor
+    cdef object __weakref__
+
+    def __dealloc__(self):
+        fnn_free(self.meta)
+
+    @property
+    def saved(self):
+        return self.unpack()
+
+    @property
+    def next_functions(self):
+        """The calls that made the inputs: tuple of (Node or leaf Tensor or None, output)."""
+        return tuple([(self.edges[i], self.edge_output[i]) for i in range(self.n_in)])
+
+    def needs(self, int i):
+        """Whether the gradient of input i is wanted (bool)."""
+        return self.edges[i] is not None
+
+    def shape(self, int i):
+        """Shape of input i (tuple of int)."""
+        cdef int d
+        return tuple([self.meta[i].shape[d] for d in range(self.meta[i].ndim)])
+
+    def dtype(self, int i):
+        """dtype of input i."""
+        return DTYPES[self.meta[i].dtype]
+
+    def __repr__(self):
+        return f"<{self.name}>"
+
+    cdef tuple unpack(self):
+        cdef Py_ssize_t i
+        cdef Tensor x, again
+        if self.freed:
+            raise RuntimeError(f"backward: expected the graph of {self.name}, which an "
+                               "earlier backward has freed (hint: retain_graph=True)")
+        for i in range(len(self.kept)):
+            if isinstance(self.kept[i], Tensor):
+                x = <Tensor> self.kept[i]
+                if x.t.storage.version != self.versions[i]:
+                    raise RuntimeError(
+                        f"backward: expected the tensor of shape {x.shape} that {self.name} "
+                        f"saved, but it was changed in place (version {self.versions[i]}, "
+                        f"now {x.t.storage.version}; hint: clone() before the change)")
+        if self.kept_output == 0 or not fnn_grad_enabled:
+            return self.kept
+        result = list(self.kept)
+        for i in range(len(result)):
+            if self.kept_output >> i & 1 and result[i] is not None:
+                again = alias(<Tensor> result[i])
+                again.tracked = True
+                again.node = self
+                result[i] = again
+        return tuple(result)
+
+    cdef dict hooks_of(self, int output):
+        if self.output_hooks is None:
+            self.output_hooks = {}
+        return self.output_hooks.setdefault(output, {})
+
+    cdef bint keeps(self, Tensor x):
+        ref = None if self.retained is None else self.retained.get(x.output)
+        return ref is not None and ref() is x
+
+    cdef int keep(self, Tensor x) except -1:
+        if self.retained is None:
+            self.retained = {}
+        self.retained[x.output] = weakref.ref(x)
+        return 0
+
+    cdef void free(self):
+        self.kept = ()
+        self.freed = True
+
+
+cdef Node new_node(str name, tuple inputs, Py_ssize_t n_in, Py_ssize_t n_saved):
+    """A node whose edges lead to the inputs that require grad."""
+    global node_count
+    cdef Node node = Node.__new__(Node)
+    cdef Py_ssize_t i
+    cdef Tensor x
+    cdef list edges = [None] * n_in
+    cdef Meta *meta
+    node.meta = <Meta *> fnn_alloc(n_in * (sizeof(Meta) + sizeof(int)) +
+                                   n_saved * sizeof(uint64_t))
+    if node.meta == NULL:
+        raise MemoryError("tape: expected memory for a node")
+    node.versions = <uint64_t *> (node.meta + n_in)
+    node.edge_output = <int *> (node.versions + n_saved)
+    node.name = name
+    node.number = node_count
+    node_count += 1
+    node.n_in = <int> n_in
+    for i in range(n_in):
+        if i >= len(inputs) or not isinstance(inputs[i], Tensor):
+            continue
+        x = <Tensor> inputs[i]
+        meta = &node.meta[i]
+        meta.dtype = x.t.dtype
+        meta.ndim = x.t.ndim
+        memcpy(meta.shape, x.t.shape, x.t.ndim * sizeof(int64_t))
+        if x.tracked:
+            edges[i] = x if x.node is None else x.node
+            node.edge_output[i] = x.output
+    node.edges = tuple(edges)
+    return node
+
+
+cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result,
+                Tensor first) except -1:
+    """Puts a call on the tape; output 0 is the differentiable one."""
+    cdef Py_ssize_t n_saved = len(op.saved), i
+    cdef Node node
+    cdef list kept
+    cdef int index
+    cdef uint32_t mask, wanted = 0
+    cdef Tensor x
+    if not fnn_is_float(first.t.dtype):
+        return 0
+    node = new_node(op.name, inputs, n_in, n_saved)
+    node.op = op
+    node.function = op.gradient
+    node.attrs = attrs
+    node.n_out = op.op.n_out
+    if n_saved:
+        for i in range(min(n_in, 32)):
+            if node.edges[i] is not None:
+                wanted |= 1u << i
+        kept = [None] * n_saved
+        for i in range(n_saved):
+            index, mask = op.saved[i]
+            if not mask & wanted:
+                continue
+            if index < n_in:
+                obj = inputs[index] if index < len(inputs) else None
+            elif index == n_in:
+                obj = alias(first)  # without the node: no cycle
+                node.kept_output |= 1u << i
+            else:
+                obj = result[index - n_in]
+            kept[i] = obj
+            if isinstance(obj, Tensor):
+                x = <Tensor> obj
+                node.versions[i] = x.t.storage.version
+                if op.op.writes and index == 0:
+                    node.versions[i] -= 1  # saved before this very call wrote it
+        node.kept = tuple(kept)
+    else:
+        node.kept = ()
+    first.node = node
+    first.output = 0
+    first.tracked = True
+    return 0
+
+
+def record_function(str name, inputs, outputs, backward, saved):
+    """Puts a custom function on the tape: backward(*gy) gives the inputs' gradients."""
+    cdef Node node = new_node(name, tuple(inputs), len(inputs), len(saved))
+    cdef Tensor y
+    cdef Py_ssize_t i
+    node.function = lambda n, *gy: backward(n, *gy)
+    node.attrs = ()
+    node.n_out = <int> len(outputs)
+    node.kept = tuple(saved)
+    for i in range(len(saved)):
+        if isinstance(saved[i], Tensor):
+            node.versions[i] = (<Tensor> saved[i]).t.storage.version
+    for i in range(len(outputs)):
+        y = outputs[i]
+        if fnn_is_float(y.t.dtype):
+            y.node = node
+            y.output = <int> i
+            y.tracked = True
+    return node
+
+
+def is_grad_enabled():
+    """Whether calls are recorded for gradients in this thread (bool)."""
+    return bool(fnn_grad_enabled)
+
+
+def set_grad_enabled(bint mode):
+    """Switches recording in this thread; returns what it was (bool)."""
+    global fnn_grad_enabled
+    old = bool(fnn_grad_enabled)
+    fnn_grad_enabled = mode
+    return old
+
+
+# ---- the backward pass ------------------------------------------------------------------
+
+
+cdef int push(list heap, Node node) except -1:
+    """Into a binary heap, highest number first."""
+    cdef Py_ssize_t i, parent
+    heap.append(node)
+    i = len(heap) - 1
+    while i > 0:
+        parent = (i - 1) >> 1
+        if (<Node> heap[parent]).number >= node.number:
+            break
+        heap[i] = heap[parent]
+        i = parent
+    heap[i] = node
+    return 0
+
+
+cdef Node pop(list heap):
+    cdef Node top = <Node> heap[0]
+    cdef Node last = <Node> heap.pop()
+    cdef Py_ssize_t n = len(heap), i = 0, child
+    if n == 0:
+        return top
+    while True:
+        child = 2 * i + 1
+        if child >= n:
+            break
+        if child + 1 < n and (<Node> heap[child + 1]).number > (<Node> heap[child]).number:
+            child += 1
+        if (<Node> heap[child]).number <= last.number:
+            break
+        heap[i] = heap[child]
+        i = child
+    heap[i] = last
+    return top
+
+
+cdef Tensor fit(Tensor g, const Meta *meta):
+    """g summed over the dimensions that were broadcast, in the input's dtype."""
+    cdef int extra = g.t.ndim - meta.ndim
+    cdef int d
+    cdef bint same = extra == 0
+    cdef list dims
+    if same:
+        for d in range(meta.ndim):
+            same = same and g.t.shape[d] == meta.shape[d]
+    if not same:
+        dims = list(range(max(extra, 0)))
+        for d in range(meta.ndim):
+            if extra + d >= 0 and g.t.shape[extra + d] != meta.shape[d]:
+                if meta.shape[d] != 1:
+                    return None
+                dims.append(extra + d)
+        if dims:
+            g = run_op(SUM, (g, tuple(dims), True), None)
+        if extra > 0:
+            g = run_op(<Op> RESHAPE, (g, tuple([meta.shape[d] for d in range(meta.ndim)])),
+                       None)
+        elif extra < 0:
+            return None
+    if g.t.dtype != meta.dtype:
+        g = run_op(COPY, (g, meta.dtype), None)
+    return g
+
+
+cdef object RESHAPE = None
+
+
+cdef Tensor add_up(object a, Tensor b):
+    return b if a is None else run_op(ADD, (a, b), None)
+
+
+cdef Tensor apply_hooks(dict hooks, Tensor g):
+    for hook in list(hooks.values()):
+        replaced = hook(g)
+        if replaced is not None:
+            if not isinstance(replaced, Tensor):
+                raise TypeError("hook: expected a tensor or None, got "
+                                f"{type(replaced).__name__}")
+            g = replaced
+    return g
+
+
+cdef int accumulate(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
+    """leaf.grad += g. The first gradient is kept as it is if no one else can see it."""
+    cdef Tensor old = leaf.gradient
+    if old is not None:
+        if not create_graph and not old.tracked and old.t.storage.refs == 1 and \
+                not old.t.storage.read_only:
+            run_op(ADD_, (old, g), None)
+        else:
+            leaf.gradient = run_op(ADD, (old, g), None)
+        return 0
+    if create_graph:
+        leaf.gradient = g
+        return 0
+    if g.t.storage.refs > 1 or g.is_view or not fnn_is_contiguous(&g.t) or \
+            <size_t> g.t.storage in taken:
+        g = run_op(COPY, (g,), None)
+    taken.add(<size_t> g.t.storage)
+    leaf.gradient = alias(g)
+    return 0
+
+
+cdef object seed(Tensor root, gradient):
+    """The gradient that a root starts from."""
+    cdef Tensor g
+    if not root.tracked:
+        raise RuntimeError("backward: expected a tensor that was recorded, got one that does "
+                           "not require grad")
+    if gradient is None:
+        if fnn_numel(&root.t) != 1:
+            raise RuntimeError("backward: expected gradient= for a result of more than one "
+                               f"element, got shape {root.shape}")
+        g = run_op(COPY, (1.0, root.t.dtype), None)
+        return run_op(<Op> RESHAPE, (g, root.shape), None) if root.t.ndim else g
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"backward: expected gradient as a tensor, got "
+                        f"{type(gradient).__name__}")
+    g = <Tensor> gradient
+    if g.shape != root.shape or g.t.dtype != root.t.dtype:
+        raise ValueError(f"backward: expected gradient of {root.dtype.name} {root.shape}, "
+                         f"got {g.dtype.name} {g.shape}")
+    return g if fnn_grad_enabled and g.tracked else alias(g)
+
+
+cdef set leading_to(list roots, list inputs):
+    """The nodes between roots and inputs."""
+    cdef set targets = set(), found = set(), seen = set()
+    cdef Tensor x
+    cdef Node node
+    cdef list stack = []
+    for x in inputs:
+        targets.add(x if x.node is None else x.node)
+        if x.node is not None:
+            found.add(x.node)
+    for x in roots:
+        if x.node is not None:
+            stack.append((x.node, False))
+    while stack:
+        node, done = stack.pop()
+        if done:
+            for edge in node.edges:
+                if edge is not None and (edge in found or edge in targets):
+                    found.add(node)
+                    break
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            for edge in node.edges:
+                if isinstance(edge, Node) and edge not in seen:
+                    stack.append((edge, False))
+    return found
+
+
+cdef object run_node(Node node, list gys, bint create_graph):
+    """The gradients of a node's inputs (tuple), through its composite if need be."""
+    cdef Op op
+    if create_graph and node.op is not None and (<Op> node.op).composite is not None:
+        op = <Op> node.op
+        return installed["composite_gradient"](node, op.composite, node.unpack(), gys[0])
+    grads = node.function(node, *gys)
+    if not isinstance(grads, (tuple, list)):
+        grads = (grads,)
+    if len(grads) != node.n_in:
+        raise RuntimeError(f"backward of {node.name}: expected {node.n_in} gradients, got "
+                           f"{len(grads)}")
+    return grads
+
+
+def set_composite_gradient(function):
+    """Supplies function(node, composite, saved, gy) -> input gradients."""
+    installed["composite_gradient"] = function
+
+
+cdef list run_backward(list roots, list gradients, retain_graph, bint create_graph,
+                       inputs, bint accumulates, bint allow_unused):
+    """The pass behind backward() and grad(). Gradients of `inputs`, or None if not asked."""
+    global fnn_grad_enabled
+    cdef bint retain = create_graph if retain_graph is None else retain_graph
+    cdef bint old_mode = fnn_grad_enabled
+    cdef dict pending = {}   # Node -> [gradient of each output]
+    cdef dict leaves = {}    # leaf Tensor -> gradient
+    cdef dict wanted = {}    # (Node, output) -> index into inputs
+    cdef list heap = []
+    cdef list result = None if inputs is None else [None] * len(inputs)
+    cdef list gys
+    cdef set useful = None
+    cdef Tensor root, g, x
+    cdef Node node, source
+    cdef int i
+    if inputs is not None:
+        for i, x in enumerate(inputs):
+            if not x.tracked:
+                raise RuntimeError("grad: expected inputs that require grad, got one that "
+                                   f"does not (input {i})")
+            if x.node is not None:
+                wanted.setdefault((x.node, x.output), []).append(i)
+        useful = leading_to(roots, inputs)
+    fnn_grad_enabled = create_graph
+    try:
+        for root, gradient in zip(roots, gradients):
+            check_made(root)
+            g = seed(root, gradient)
+            if root.node is None:
+                leaves[root] = add_up(leaves.get(root), g)
+                continue
+            gys = pending.get(root.node)
+            if gys is None:
+                gys = pending[root.node] = [None] * root.node.n_out
+                push(heap, root.node)
+            gys[root.output] = add_up(gys[root.output], g)
+        while heap:
+            node = pop(heap)
+            gys = pending.pop(node)
+            if node.output_hooks is not None:
+                for output, hooks in node.output_hooks.items():
+                    if gys[output] is not None:
+                        gys[output] = apply_hooks(hooks, gys[output])
+            if node.retained is not None and accumulates:
+                for output, ref in node.retained.items():
+                    x = ref()
+                    if x is not None and gys[output] is not None:
+                        accumulate(x, alias(gys[output]) if not create_graph
+                                   else gys[output], create_graph, set())
+            if wanted:
+                for i in range(node.n_out):
+                    for k in wanted.get((node, i), ()):
+                        result[k] = gys[i]
+            if useful is not None and node not in useful:
+                continue
+            if useful is not None and not any([edge in useful or (isinstance(edge, Tensor))
+                                               for edge in node.edges]):
+                continue
+            grads = run_node(node, gys, create_graph)
+            for i in range(node.n_in):
+                edge = node.edges[i]
+                if edge is None or grads[i] is None:
+                    continue
+                if not isinstance(grads[i], Tensor):
+                    raise TypeError(f"backward of {node.name}: expected tensors, got "
+                                    f"{type(grads[i]).__name__} for input {i}")
+                g = fit(<Tensor> grads[i], &node.meta[i])
+                if g is None:
+                    raise RuntimeError(
+                        f"backward of {node.name}: expected a gradient of shape "
+                        f"{node.shape(i)} for input {i}, got {grads[i].shape}")
+                if node.op is None and not create_graph and g is grads[i]:
+                    g = alias(g)  # the custom function may hold on to it
+                if isinstance(edge, Tensor):
+                    leaves[edge] = add_up(leaves.get(edge), g)
+                    continue
+                source = <Node> edge
+                if useful is not None and source not in useful:
+                    continue
+                gys = pending.get(source)
+                if gys is None:
+                    gys = pending[source] = [None] * source.n_out
+                    push(heap, source)
+                gys[node.edge_output[i]] = add_up(gys[node.edge_output[i]], g)
+            if not retain:
+                node.free()
+        g = None
+        gys = grads = None
+        finish_leaves(leaves, inputs, result, create_graph, accumulates)
+    finally:
+        fnn_grad_enabled = old_mode
+    return result
+
+
+cdef int finish_leaves(dict leaves, inputs, list result, bint create_graph,
+                       bint accumulates) except -1:
+    """Hooks, then .grad or the results of grad()."""
+    cdef Tensor leaf, g
+    cdef set taken = set()
+    cdef int i
+    for leaf in list(leaves):
+        g = leaves.pop(leaf)
+        if leaf.hooks:
+            g = apply_hooks(leaf.hooks, alias(g) if not create_graph else g)
+        if inputs is not None:
+            for i, x in enumerate(inputs):
+                if x is leaf:
+                    result[i] = g
+        if accumulates and (inputs is None or any([x is leaf for x in inputs])):
+            accumulate(leaf, g, create_graph, taken)
+    return 0
+
+
+def backward(tensors, gradients, retain_graph, create_graph, inputs):
+    """autograd.backward; see there."""
+    run_backward(list(tensors), list(gradients), retain_graph, create_graph,
+                 None if inputs is None else list(inputs), True, True)
+
+
+def grad(outputs, inputs, gradients, retain_graph, create_graph, allow_unused):
+    """autograd.grad; see there."""
+    result = run_backward(list(outputs), list(gradients), retain_graph, create_graph,
+                          list(inputs), False, allow_unused)
+    if not allow_unused:
+        for i, g in enumerate(result):
+            if g is None:
+                raise RuntimeError(f"grad: expected outputs that depend on every input, got "
+                                   f"none that depends on input {i} (hint: "
+                                   "allow_unused=True)")
+    return tuple(result)

@@ -1,0 +1,27 @@
+"""Parameter: a tensor that its module trains."""
+
+from __future__ import annotations
+
+from fastnn._core import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that, as an attribute of a Module, is one of its parameters.
+
+    Parameters:
+        data : Tensor, any shape, float: the values; shared, not copied.
+        requires_grad : bool: whether backward() fills .grad.
+
+    Example:
+        >>> import fastnn
+        >>> p = fastnn.nn.Parameter(fastnn.zeros(2, 3))
+        >>> p.requires_grad, tuple(p.shape)
+        (True, (2, 3))
+    """
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        super().__init__(data)
+        self.requires_grad_(requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"

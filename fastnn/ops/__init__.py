@@ -1,0 +1,19 @@
+"""The op families: public functions, gradients and references, one file per family."""
+
+from fastnn.ops import (
+    copies,
+    creation,
+    elementwise,
+    losses,
+    optim,
+    products,
+    random,
+    reductions,
+    selection,
+    views,
+)
+from fastnn.ops._registry import PUBLIC
+from fastnn.ops.optim import sgd_step
+
+globals().update(PUBLIC)
+__all__ = [*PUBLIC, "sgd_step"]

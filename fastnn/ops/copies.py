@@ -1,0 +1,182 @@
+"""Copies, conversions and changes in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn._core import device, dtype, dtype_number
+from fastnn._core import float32, float64, int32, int64, uint8
+from fastnn._core import bool as bool_
+from fastnn._core import install
+from fastnn.ops._registry import (
+    Gradients,
+    Node,
+    Tensor,
+    gradient,
+    op,
+    public,
+    reference,
+)
+
+_copy, _copy_, _add_, _mul_ = op("copy"), op("copy_"), op("add_"), op("mul_")
+_neg, _div = op("neg"), op("div")
+
+
+@public(method=True)
+def clone(input: Tensor) -> Tensor:
+    """A copy in fresh contiguous memory. Gradient: gy."""
+    return _copy(input)
+
+
+@public(method=True, function=False)
+def contiguous(self: Tensor) -> Tensor:
+    """self if it is contiguous, else a contiguous copy. Gradient: gy."""
+    return self if self.is_contiguous() else _copy(self)
+
+
+@public(method=True, function=False)
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None,
+       copy: bool = False) -> Tensor:
+    """self with another dtype or device; self itself where nothing changes (unless copy).
+
+    Parameters: dtype, device, or a tensor whose dtype is meant, in any order as in PyTorch.
+    Gradient: gy, in self's dtype.
+    Raises: RuntimeError for a device other than the CPU.
+    """
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype = a.dtype
+        elif isinstance(a, (str, _Device)):
+            device = a
+        elif isinstance(a, bool):
+            copy = a
+        else:
+            dtype = a
+    if device is not None:
+        _Device(str(device))
+    code = self.dtype.code if dtype is None else dtype_number(dtype)
+    if code == self.dtype.code and not copy:
+        return self
+    return _copy(self, code)
+
+
+_Device = device
+
+
+@public(method=True, function=False)
+def cpu(self: Tensor) -> Tensor:
+    """self: tensors live on the CPU."""
+    return self
+
+
+@public(method="type", function=False)
+def type_(self: Tensor, dtype: Any = None) -> Any:
+    """The dtype's name, or self converted to dtype."""
+    return repr(self.dtype) if dtype is None else self.to(dtype)
+
+
+def _conversion(name: str, target: dtype) -> None:
+    def convert(self: Tensor) -> Tensor:
+        return self if self.dtype is target else _copy(self, target.code)
+
+    convert.__name__ = name
+    convert.__doc__ = f"self as {target.name}; self itself where it is."
+    public(method=True, function=False)(convert)
+
+
+for _name, _target in {"float": float32, "double": float64, "int": int32, "long": int64,
+                       "byte": uint8, "bool": bool_}.items():
+    _conversion(_name, _target)
+
+
+# ---- in place ---------------------------------------------------------------------------
+
+
+@public(method=True, function=False)
+def copy_(self: Tensor, source: Tensor | float) -> Tensor:
+    """Writes source, broadcast and converted, into self; returns self.
+
+    Gradient: 0 to what self was; gy to source.
+    Raises: ValueError for a shape that does not broadcast to self's or read-only memory;
+        RuntimeError for a leaf that requires grad, or a view whose change would have to be
+        recorded.
+    """
+    return _copy_(self, source)
+
+
+@public(method=True, function=False)
+def fill_(self: Tensor, value: float) -> Tensor:
+    """Sets every element to value; returns self. As copy_."""
+    return _copy_(self, value)
+
+
+@public(method=True, function=False)
+def zero_(self: Tensor) -> Tensor:
+    """Sets every element to 0; returns self. As copy_."""
+    return _copy_(self, 0)
+
+
+@public(method=True, function=False)
+def add_(self: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+    """self += alpha * other; returns self. As copy_. Gradient: gy; alpha gy."""
+    return _add_(self, other if alpha == 1 else op("mul")(other, alpha))
+
+
+@public(method=True, function=False)
+def sub_(self: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+    """self -= alpha * other; returns self. As copy_. Gradient: gy; -alpha gy."""
+    return _add_(self, -other if alpha == 1 else op("mul")(other, -alpha))
+
+
+@public(method=True, function=False)
+def mul_(self: Tensor, other: Tensor | float) -> Tensor:
+    """self *= other; returns self. As copy_. Gradient: gy other; gy self."""
+    return _mul_(self, other)
+
+
+@public(method=True, function=False)
+def div_(self: Tensor, other: Tensor | float) -> Tensor:
+    """self /= other; returns self. As copy_; self must be float32 or float64."""
+    if not self.is_floating_point():
+        raise TypeError(f"div_: expected float32 or float64, got {self.dtype.name}")
+    return _copy_(self, _div(self, other))
+
+
+install("isub", sub_)
+install("itruediv", div_)
+
+
+@gradient("copy")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (gy,)
+
+
+@gradient("copy_")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return None, gy
+
+
+@gradient("add_")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return gy, gy
+
+
+@gradient("mul_", saves={"x": "other", "other": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    x, other = node.saved
+    mul = op("mul")
+    return mul(gy, other) if node.needs(0) else None, mul(gy, x) if node.needs(1) else None
+
+
+@reference("copy")
+def _(x: Any, code: int = -1) -> Any:
+    from fastnn._core import dtypes
+
+    return np.array(x) if code < 0 else np.array(x).astype(dtypes()[code].numpy)
+
+
+reference("copy_")(lambda x, source: np.broadcast_to(source, x.shape).astype(x.dtype))
+reference("add_")(lambda x, other: (x + other).astype(x.dtype))
+reference("mul_")(lambda x, other: (x * other).astype(x.dtype))

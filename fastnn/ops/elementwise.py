@@ -1,0 +1,472 @@
+"""Elementwise ops: arithmetic, comparisons, exponentials, activations.
+
+Shapes broadcast and dtypes promote as in PyTorch; a Python number takes the tensor's dtype.
+Every function takes tensors of any strides and returns a fresh tensor, or writes `out`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fastnn.ops._registry import (
+    Gradients,
+    Node,
+    Tensor,
+    gradient,
+    no_gradient,
+    op,
+    public,
+    reference,
+)
+
+Operand: TypeAlias = "Tensor | float | int"
+
+_add, _sub, _mul, _div, _pow = op("add"), op("sub"), op("mul"), op("div"), op("pow")
+_maximum, _minimum, _where = op("maximum"), op("minimum"), op("where")
+_neg, _abs, _sign, _sqrt, _exp = op("neg"), op("abs"), op("sign"), op("sqrt"), op("exp")
+_log, _erf, _relu = op("log"), op("erf"), op("relu")
+_sigmoid, _tanh, _gelu, _gelu_tanh = op("sigmoid"), op("tanh"), op("gelu"), op("gelu_tanh")
+_eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
+_relu_backward, _sigmoid_backward = op("relu_backward"), op("sigmoid_backward")
+_tanh_backward, _gelu_backward = op("tanh_backward"), op("gelu_backward")
+_gelu_tanh_backward = op("gelu_tanh_backward")
+
+# ---- arithmetic -------------------------------------------------------------------------
+
+
+@public(method=True)
+def add(input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+    """input + alpha * other.
+
+    Parameters: input, other : Tensor or number (shapes broadcast). alpha : number.
+        out : Tensor of the result's shape and dtype, written.
+    Returns: broadcast shape, promoted dtype; fresh, or out.
+    Gradient: gy; alpha gy.
+    Raises: ValueError for shapes that do not broadcast.
+    Example:
+        >>> fastnn.add(fastnn.tensor([1.0, 2.0]), 10)
+        tensor([11., 12.])
+    """
+    if alpha != 1:
+        other = _mul(other, alpha)
+    return _add(input, other) if out is None else _add.into(out, input, other)
+
+
+@public(method=True)
+def sub(input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+    """input - alpha * other. As add; TypeError for bool. Gradient: gy; -alpha gy."""
+    if alpha != 1:
+        other = _mul(other, alpha)
+    return _sub(input, other) if out is None else _sub.into(out, input, other)
+
+
+@public(method=True)
+def mul(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """input * other. As add. Gradient: gy other; gy input."""
+    return _mul(input, other) if out is None else _mul.into(out, input, other)
+
+
+@public(method=True)
+def div(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """input / other; integers give float32. Gradient: gy / other; -gy input / other^2."""
+    return _div(input, other) if out is None else _div.into(out, input, other)
+
+
+@public(method=True)
+def pow(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tensor:
+    """input ** exponent, with the special values of C99.
+
+    Parameters: input, exponent : Tensor or number (shapes broadcast).
+    Returns: broadcast shape, promoted dtype; fresh, or out. Integers wrap.
+    Gradient: gy exponent input^(exponent - 1), 0 where exponent is 0;
+        gy y log(input), 0 where input is 0 and exponent is not negative.
+    """
+    if out is None and exponent == 2 and isinstance(exponent, (int, float)):
+        return _mul(input, input)  # one rounding, and no logarithm
+    return _pow(input, exponent) if out is None else _pow.into(out, input, exponent)
+
+
+@public(method=True)
+def maximum(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """The larger of both; NaN if either is. Gradient: to the larger, half each at a tie."""
+    return _maximum(input, other) if out is None else _maximum.into(out, input, other)
+
+
+@public(method=True)
+def minimum(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
+    """The smaller of both; NaN if either is. Gradient: to the smaller, half each at a tie."""
+    return _minimum(input, other) if out is None else _minimum.into(out, input, other)
+
+
+@public(method=True)
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """input where condition holds, else other.
+
+    Parameters: condition : bool Tensor. input, other : Tensor or number. All broadcast.
+    Returns: broadcast shape, promoted dtype; fresh.
+    Gradient: gy where chosen, else 0.
+    Raises: TypeError unless condition is bool.
+    """
+    return _where(condition, input, other)
+
+
+METHOD_WHERE = public(method="where", function=False)(
+    lambda self, condition, other: _where(condition, self, other)
+)
+
+
+@public(method=True)
+def neg(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """-input. TypeError for bool. Gradient: -gy."""
+    return _neg(input) if out is None else _neg.into(out, input)
+
+
+@public(method=True)
+def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """|input|. Gradient: gy sign(input), 0 at 0."""
+    return _abs(input) if out is None else _abs.into(out, input)
+
+
+@public(method=True)
+def sign(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """-1, 0 or 1; NaN for NaN. Gradient: 0."""
+    return _sign(input) if out is None else _sign.into(out, input)
+
+
+@public(method=True)
+def sqrt(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Square root, rounded correctly; NaN below 0. Gradient: gy / (2 y)."""
+    return _sqrt(input) if out is None else _sqrt.into(out, input)
+
+
+@public(method=True)
+def exp(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """e^input, within 2 units in the last place. Integers give float32. Gradient: gy y."""
+    return _exp(input) if out is None else _exp.into(out, input)
+
+
+@public(method=True)
+def log(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Natural logarithm; -inf at 0, NaN below. Gradient: gy / input."""
+    return _log(input) if out is None else _log.into(out, input)
+
+
+@public(method=True)
+def erf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Error function, 2/sqrt(pi) int_0^x exp(-t^2) dt. Gradient: gy 2/sqrt(pi) exp(-x^2)."""
+    return _erf(input) if out is None else _erf.into(out, input)
+
+
+@gradient("add")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return gy, gy
+
+
+@gradient("sub")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return gy, _neg(gy) if node.needs(1) else None
+
+
+@gradient("mul", saves={"a": "b", "b": "a"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    a, b = node.saved
+    return _mul(gy, b) if node.needs(0) else None, _mul(gy, a) if node.needs(1) else None
+
+
+@gradient("div", saves={"b": "a b", "y": "b"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    b, y = node.saved
+    ga = _div(gy, b)
+    return ga, _neg(_mul(ga, y)) if node.needs(1) else None
+
+
+@gradient("pow", saves={"a": "a b", "b": "a b", "y": "b"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    a, b, y = node.saved
+    ga = gb = None
+    if node.needs(0):
+        slope = _mul(b, _pow(a, _sub(b, 1)))
+        ga = _mul(gy, _where(_eq(b, 0), 0.0, slope))
+    if node.needs(1):
+        flat = _mul(_eq(a, 0), _ge(b, 0))
+        gb = _mul(gy, _where(flat, 0.0, _mul(y, _log(a))))
+    return ga, gb
+
+
+def _share(node: Node, gy: Tensor, wins: Any) -> Gradients:
+    """gy to the operand that wins, half each where they are equal."""
+    a, b = node.saved
+    tie, half = _eq(a, b), _mul(gy, 0.5)
+    return (
+        _where(tie, half, _where(wins(a, b), gy, 0.0)) if node.needs(0) else None,
+        _where(tie, half, _where(wins(b, a), gy, 0.0)) if node.needs(1) else None,
+    )
+
+
+@gradient("maximum", saves={"a": "a b", "b": "a b"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return _share(node, gy, _gt)
+
+
+@gradient("minimum", saves={"a": "a b", "b": "a b"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return _share(node, gy, _lt)
+
+
+@gradient("where", saves={"condition": "a b"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (condition,) = node.saved
+    return (
+        None,
+        _where(condition, gy, 0.0) if node.needs(1) else None,
+        _where(condition, 0.0, gy) if node.needs(2) else None,
+    )
+
+
+@gradient("neg")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_neg(gy),)
+
+
+@gradient("abs", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_mul(gy, _sign(node.saved[0])),)
+
+
+@gradient("sqrt", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_div(gy, _mul(node.saved[0], 2)),)
+
+
+@gradient("exp", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_mul(gy, node.saved[0]),)
+
+
+@gradient("log", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_div(gy, node.saved[0]),)
+
+
+@gradient("erf", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (x,) = node.saved
+    return (_mul(gy, _mul(_exp(_neg(_mul(x, x))), 2 / math.sqrt(math.pi))),)
+
+
+# ---- comparisons ------------------------------------------------------------------------
+
+
+@public(method=True)
+def eq(input: Operand, other: Operand) -> Tensor:
+    """input == other, elementwise (bool). False for NaN."""
+    return _eq(input, other)
+
+
+@public(method=True)
+def ne(input: Operand, other: Operand) -> Tensor:
+    """input != other, elementwise (bool). True for NaN."""
+    return _ne(input, other)
+
+
+@public(method=True)
+def lt(input: Operand, other: Operand) -> Tensor:
+    """input < other, elementwise (bool). False for NaN."""
+    return _lt(input, other)
+
+
+@public(method=True)
+def le(input: Operand, other: Operand) -> Tensor:
+    """input <= other, elementwise (bool). False for NaN."""
+    return _le(input, other)
+
+
+@public(method=True)
+def gt(input: Operand, other: Operand) -> Tensor:
+    """input > other, elementwise (bool). False for NaN."""
+    return _gt(input, other)
+
+
+@public(method=True)
+def ge(input: Operand, other: Operand) -> Tensor:
+    """input >= other, elementwise (bool). False for NaN."""
+    return _ge(input, other)
+
+
+no_gradient("eq", "ne", "lt", "le", "gt", "ge", "sign")
+
+# ---- activations ------------------------------------------------------------------------
+
+
+@public(method=True)
+def relu(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """max(input, 0); NaN stays. Gradient: gy where y > 0, else 0 (0 at the kink)."""
+    return _relu(input) if out is None else _relu.into(out, input)
+
+
+@public(method=True)
+def sigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """1 / (1 + e^-input), within 2 units in the last place. Gradient: gy y (1 - y)."""
+    return _sigmoid(input) if out is None else _sigmoid.into(out, input)
+
+
+@public(method=True)
+def tanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Hyperbolic tangent, within 2 units in the last place. Gradient: gy (1 - y^2)."""
+    return _tanh(input) if out is None else _tanh.into(out, input)
+
+
+@public()
+def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None) -> Tensor:
+    """input Phi(input), Phi the normal distribution function.
+
+    Parameters: input : float Tensor. approximate : "none", or "tanh" for
+        input/2 (1 + tanh(sqrt(2/pi) (input + 0.044715 input^3))).
+    Returns: input's shape and dtype; fresh, or out.
+    Gradient: gy (Phi(x) + x phi(x)); the approximation's own for "tanh".
+    Raises: ValueError for another approximate; TypeError for integers.
+    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
+    row = _gelu if approximate == "none" else _gelu_tanh
+    return row(input) if out is None else row.into(out, input)
+
+
+@gradient("relu", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_relu_backward(gy, node.saved[0]),)
+
+
+@gradient("relu_backward", saves={"y": "gy"})
+def _(node: Node, g: Tensor) -> Gradients:
+    return _relu_backward(g, node.saved[0]) if node.needs(0) else None, None
+
+
+@gradient("sigmoid", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_sigmoid_backward(gy, node.saved[0]),)
+
+
+@gradient("sigmoid_backward", saves={"gy": "y", "y": "gy y"})
+def _(node: Node, g: Tensor) -> Gradients:
+    gy, y = node.saved
+    return (
+        _sigmoid_backward(g, y) if node.needs(0) else None,
+        _mul(_mul(g, gy), _sub(1, _mul(2, y))) if node.needs(1) else None,
+    )
+
+
+@gradient("tanh", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_tanh_backward(gy, node.saved[0]),)
+
+
+@gradient("tanh_backward", saves={"gy": "y", "y": "gy y"})
+def _(node: Node, g: Tensor) -> Gradients:
+    gy, y = node.saved
+    return (
+        _tanh_backward(g, y) if node.needs(0) else None,
+        _mul(_mul(g, gy), _mul(-2, y)) if node.needs(1) else None,
+    )
+
+
+@gradient("gelu", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_gelu_backward(gy, node.saved[0]),)
+
+
+@gradient("gelu_backward", saves={"gy": "x", "x": "gy x"})
+def _(node: Node, g: Tensor) -> Gradients:
+    # gelu'' = phi(x) (2 - x^2)
+    gy, x = node.saved
+    gx = None
+    if node.needs(1):
+        xx = _mul(x, x)
+        phi = _mul(_exp(_mul(xx, -0.5)), 1 / math.sqrt(2 * math.pi))
+        gx = _mul(_mul(g, gy), _mul(phi, _sub(2, xx)))
+    return _gelu_backward(g, x) if node.needs(0) else None, gx
+
+
+@gradient("gelu_tanh", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_gelu_tanh_backward(gy, node.saved[0]),)
+
+
+@gradient("gelu_tanh_backward", saves={"gy": "x", "x": "gy x"})
+def _(node: Node, g: Tensor) -> Gradients:
+    # y = x/2 (1 + t), t = tanh(u), u = k (x + c x^3), s = 1 - t^2 = dt/du:
+    # y'' = s u' + x/2 (s u'' - 2 t s u'^2)
+    gy, x = node.saved
+    gx = None
+    if node.needs(1):
+        k, c = math.sqrt(2 / math.pi), 0.044715
+        xx = _mul(x, x)
+        t = _tanh(_mul(_mul(x, k), _add(_mul(xx, c), 1)))
+        s = _sub(1, _mul(t, t))
+        du = _mul(_add(_mul(xx, 3 * c), 1), k)
+        bend = _sub(_mul(x, 6 * k * c), _mul(_mul(t, 2), _mul(du, du)))
+        second = _mul(s, _add(du, _mul(_mul(x, 0.5), bend)))
+        gx = _mul(_mul(g, gy), second)
+    return _gelu_tanh_backward(g, x) if node.needs(0) else None, gx
+
+
+# ---- references -------------------------------------------------------------------------
+
+
+def _phi(x: Any) -> Any:
+    return np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)), otypes=[float])(x)
+
+
+def _stable_sigmoid(x: Any) -> Any:
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1.0) / (1 + e)
+
+
+for _name, _function in {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "pow": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "where": np.where,
+    "neg": np.negative,
+    "abs": np.abs,
+    "sign": np.sign,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "erf": np.vectorize(math.erf, otypes=[float]),
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": _stable_sigmoid,
+    "tanh": np.tanh,
+    "gelu": lambda x: x * _phi(x),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
+    "relu_backward": lambda gy, y: np.where(y > 0, gy, 0),
+    "sigmoid_backward": lambda gy, y: gy * (1 - y) * y,
+    "tanh_backward": lambda gy, y: gy * (1 - y * y),
+    "gelu_backward": lambda gy, x: (
+        gy * (_phi(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
+    ),
+}.items():
+    reference(_name)(_function)
+
+
+@reference("gelu_tanh_backward")
+def _(gy: Any, x: Any) -> Any:
+    k, c = math.sqrt(2 / math.pi), 0.044715
+    t = np.tanh(k * (x + c * x**3))
+    return gy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * c * x * x))

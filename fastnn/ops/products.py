@@ -1,0 +1,164 @@
+"""Matrix products: matmul and linear, on the packed GEMM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn._core import install, tensor_from
+from fastnn.ops._registry import (
+    Gradients,
+    Node,
+    Tensor,
+    gradient,
+    op,
+    public,
+    reference,
+)
+from fastnn.ops.views import reshape, transpose, unsqueeze
+
+_matmul, _linear, _linear_act = op("matmul"), op("linear"), op("linear_act")
+_reshape, _sum = op("reshape"), op("sum")
+_BACKWARD = {
+    "relu": op("relu_backward"),
+    "sigmoid": op("sigmoid_backward"),
+    "tanh": op("tanh_backward"),
+}
+ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "gelu": 4}  # fnn_activation
+_NAMES = {code: name for name, code in ACTIVATIONS.items()}
+
+
+@public(method=True)
+def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Matrix product, y_ij = sum_k input_ik other_kj, over leading batch dimensions.
+
+    Parameters: input : (..., m, k) or (k,). other : (..., k, n) or (k,), same dtype, any
+        strides; batch dimensions broadcast.
+    Returns: (..., m, n), without the dimensions of a vector; fresh, or out.
+    Gradient: gy other^T; input^T gy.
+    Raises: ValueError for shapes that do not fit; TypeError for integers or mixed dtypes.
+    """
+    a, b = input, other
+    for name, x in (("input", a), ("other", b)):
+        if not isinstance(x, Tensor):
+            x = tensor_from(x, None, False)
+        if x.ndim == 0:
+            raise ValueError(f"matmul: expected {name} with dimensions, got shape ()")
+        if name == "input":
+            a = x
+        else:
+            b = x
+    if a.ndim > 1 and b.ndim > 1:
+        return _matmul(a, b) if out is None else _matmul.into(out, a, b)
+    vector_a, vector_b = a.ndim == 1, b.ndim == 1
+    y = _matmul(unsqueeze(a, 0) if vector_a else a, unsqueeze(b, 1) if vector_b else b)
+    shape = list(y.shape)
+    if vector_b:
+        del shape[-1]
+    if vector_a:
+        del shape[-1 if vector_b else -2]
+    y = _reshape(y, shape)
+    return y if out is None else out.copy_(y)
+
+
+@public()
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Product of two matrices. As matmul."""
+    if input.ndim != 2 or mat2.ndim != 2:
+        raise ValueError(f"mm: expected matrices, got shapes {input.shape} and {mat2.shape}")
+    return _matmul(input, mat2)
+
+
+@public()
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
+) -> Tensor:
+    """y = act(input weight^T + bias), bias and activation in the GEMM's last pass.
+
+    Parameters: input : (..., in). weight : (out, in). bias : (out,) or None, same dtype.
+        activation : None, "relu", "sigmoid", "tanh" or "gelu".
+    Returns: (..., out); fresh.
+    Gradient: with gz = gy act'(z): gz weight; gz^T input; sum of gz over rows.
+    Raises: ValueError for shapes that do not fit; TypeError for mixed dtypes.
+    Example:
+        >>> fastnn.nn.functional.linear(fastnn.ones(1, 2), fastnn.ones(3, 2))
+        tensor([[2., 2., 2.]])
+    """
+    if bias is not None and not bias.is_contiguous():
+        bias = bias.contiguous()
+    if activation is None:
+        return _linear(input, weight, bias)
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"linear: expected activation out of {list(ACTIVATIONS)}, got {activation!r}"
+        )
+    if activation == "gelu" and (input.requires_grad or weight.requires_grad or (
+            bias is not None and bias.requires_grad)):
+        return op("gelu")(_linear(input, weight, bias))  # its gradient needs z, not y
+    return _linear_act(input, weight, bias, ACTIVATIONS[activation])
+
+
+@gradient("matmul", saves={"a": "b", "b": "a"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    a, b = node.saved
+    ga = _matmul(gy, transpose(b, -2, -1)) if node.needs(0) else None
+    gb = None
+    if node.needs(1):
+        if len(node.shape(1)) == 2 and a.ndim > 2:  # one GEMM sums over the batch
+            a, gy = reshape(a, (-1, a.shape[-1])), reshape(gy, (-1, gy.shape[-1]))
+        gb = _matmul(transpose(a, -2, -1), gy)
+    return ga, gb
+
+
+def _linear_gradient(node: Node, x: Tensor, weight: Tensor, gz: Tensor) -> Gradients:
+    gx = gw = gb = None
+    if node.needs(0):
+        gx = _matmul(gz, weight) if gz.ndim > 1 else matmul(gz, weight)
+    rows = gz if gz.ndim == 2 else reshape(gz, (-1, gz.shape[-1])) if gz.numel() else \
+        reshape(gz, (0, gz.shape[-1]))
+    if node.needs(1):
+        x2 = x if x.ndim == 2 else reshape(x, (rows.shape[0], x.shape[-1]))
+        gw = _matmul(transpose(rows, 0, 1), x2)
+    if node.needs(2):
+        gb = _sum(rows, 0)
+    return gx, gw, gb
+
+
+@gradient("linear", saves={"x": "weight", "weight": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    x, weight = node.saved
+    return _linear_gradient(node, x, weight, gy)
+
+
+@gradient("linear_act", saves={"x": "weight", "weight": "x", "y": "x weight bias"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    x, weight, y = node.saved
+    name = _NAMES[node.attrs[0]]
+    if name is None:
+        return _linear_gradient(node, x, weight, gy)
+    if name == "gelu":
+        raise RuntimeError("linear: expected gelu as an op of its own where gradients flow")
+    return _linear_gradient(node, x, weight, _BACKWARD[name](gy, y))
+
+
+install("matmul", matmul)
+
+
+@reference("matmul")
+def _(a: Any, b: Any) -> Any:
+    return np.matmul(a, b)
+
+
+@reference("linear")
+def _(x: Any, weight: Any, bias: Any = None) -> Any:
+    return x @ weight.T + (0 if bias is None else bias)
+
+
+@reference("linear_act")
+def _(x: Any, weight: Any, bias: Any, activation: int) -> Any:
+    from fastnn.ops._registry import REFERENCES
+
+    z = x @ weight.T + (0 if bias is None else bias)
+    name = _NAMES[activation]
+    return z if name is None else REFERENCES[name](z)

@@ -1,0 +1,167 @@
+"""Random numbers: a generator whose state is a tensor, and the ops that draw from it.
+
+Numbers come from Philox4x32-10, indexed by element: a draw depends on the seed and on how
+much was drawn before, never on threads or CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn._core import dtype_number, float32, int64, tensor_from
+from fastnn.ops._registry import Gradients, Node, Tensor, gradient, no_gradient, op, public
+from fastnn.ops.views import sizes
+
+_uniform, _normal, _permutation = op("uniform"), op("normal"), op("permutation")
+_dropout, _where, _mul, _copy_ = op("dropout"), op("where"), op("mul"), op("copy_")
+
+
+class Generator:
+    """A source of random numbers.
+
+    Parameters: seed : int, taken modulo 2^64; None draws one from the system.
+    Attributes: state : Tensor int64 (2,), seed and next counter block; the ops advance it.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.state: Tensor = tensor_from(np.zeros(2, np.int64), None, True)
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts over from seed (int); returns self."""
+        if not isinstance(seed, (int, np.integer)):
+            raise TypeError(f"manual_seed: expected an integer, got {seed!r}")
+        word = np.array([int(seed) % 2**64, 0], dtype=np.uint64).view(np.int64)
+        _copy_(self.state, tensor_from(word, None, False))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed in force (int)."""
+        return int(self.state[0]) % 2**64
+
+    def get_state(self) -> Tensor:
+        """A copy of the state."""
+        return self.state.clone()
+
+    def set_state(self, state: Tensor) -> Generator:
+        """Goes on from a state that get_state gave; returns self."""
+        if state.dtype is not int64 or state.shape != (2,):
+            raise ValueError(
+                f"set_state: expected int64 of shape (2,), got {state.dtype.name} {state.shape}"
+            )
+        _copy_(self.state, state)
+        return self
+
+
+default_generator = Generator(0)
+
+
+@public()
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generator (int); returns it. Without it the seed is 0."""
+    return default_generator.manual_seed(seed)
+
+
+@public()
+def get_rng_state() -> Tensor:
+    """A copy of the default generator's state (int64, (2,))."""
+    return default_generator.get_state()
+
+
+@public()
+def set_rng_state(state: Tensor) -> None:
+    """Sets the default generator's state to one that get_rng_state gave."""
+    default_generator.set_state(state)
+
+
+def _state(generator: Generator | None) -> Tensor:
+    return (default_generator if generator is None else generator).state
+
+
+@public()
+def rand(*size: Any, generator: Generator | None = None, dtype: Any = None,
+         requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1) of shape size; float32 unless dtype says float64."""
+    return uniform(sizes(size), generator=generator, dtype=dtype).requires_grad_(requires_grad)
+
+
+@public()
+def randn(*size: Any, generator: Generator | None = None, dtype: Any = None,
+          requires_grad: bool = False) -> Tensor:
+    """Normal numbers, mean 0 and deviation 1, of shape size; float32 unless float64."""
+    return normal(0.0, 1.0, sizes(size), generator=generator, dtype=dtype).requires_grad_(
+        requires_grad
+    )
+
+
+@public()
+def uniform(size: Sequence[int], low: float = 0.0, high: float = 1.0, *,
+            generator: Generator | None = None, dtype: Any = None) -> Tensor:
+    """Uniform numbers in [low, high) of shape size; fresh. float32 unless float64."""
+    code = dtype_number(float32 if dtype is None else dtype)
+    return _uniform(_state(generator), tuple(size), low, high, code)
+
+
+@public()
+def normal(mean: float, std: float, size: Sequence[int], *,
+           generator: Generator | None = None, dtype: Any = None) -> Tensor:
+    """Normal numbers of that mean and standard deviation (Box and Muller); fresh.
+
+    Raises: ValueError for a negative std.
+    """
+    if std < 0:
+        raise ValueError(f"normal: expected std of at least 0, got {std}")
+    code = dtype_number(float32 if dtype is None else dtype)
+    return _normal(_state(generator), tuple(size), mean, std, code)
+
+
+@public()
+def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
+    """The integers 0 to n - 1 in random order (int64, (n,)); fresh."""
+    return _permutation(_state(generator), n)
+
+
+@public(method=True, function=False)
+def uniform_(self: Tensor, a: float = 0.0, b: float = 1.0, *,
+             generator: Generator | None = None) -> Tensor:
+    """Fills self with uniform numbers in [a, b); returns self."""
+    return _copy_(self, uniform(self.shape, a, b, generator=generator, dtype=self.dtype))
+
+
+@public(method=True, function=False)
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *,
+            generator: Generator | None = None) -> Tensor:
+    """Fills self with normal numbers; returns self."""
+    return _copy_(self, normal(mean, std, self.shape, generator=generator, dtype=self.dtype))
+
+
+@public()
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, *,
+            generator: Generator | None = None) -> Tensor:
+    """Each element 0 with probability p, else divided by 1 - p; input itself in evaluation.
+
+    Parameters: input : float Tensor. p : probability, 0 to 1.
+    Returns: input's shape and dtype; fresh.
+    Gradient: gy / (1 - p) where kept, else 0.
+    Raises: ValueError for p out of range; TypeError for integers.
+    Source: Srivastava et al., JMLR 15 (2014), 1929-1958 (inverted).
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: expected p from 0 to 1, got {p}")
+    if not training or p == 0:
+        return input
+    return _dropout(_state(generator), input, p)[0]
+
+
+@gradient("dropout", saves={"mask": "x"})
+def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
+    (p,) = node.attrs
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return None, _where(node.saved[0], _mul(gy, scale), 0.0)
+
+
+no_gradient("uniform", "normal", "permutation")

@@ -1,0 +1,99 @@
+"""SGD: stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import fastnn
+from fastnn._core import Tensor
+from fastnn.ops import sgd_step
+from fastnn.optim.optimizer import Optimizer, ParamGroup
+
+
+class SGD(Optimizer):
+    """g = ∇p + weight_decay p;  b = momentum b + (1 − dampening) g;  p = p − lr b.
+
+    In the first step b = g. With nesterov the step is along g + momentum b, with
+    maximize the gradient's sign is turned. One fused kernel reads and writes it all.
+
+    Parameters:
+        params : iterable of Tensors, or of groups {"params": ..., "lr": ...}.
+        lr : float >= 0: learning rate.
+        momentum : float >= 0.
+        dampening : float: of the gradient's part in the momentum.
+        weight_decay : float >= 0: L2 penalty.
+        nesterov : bool: needs momentum > 0 and dampening = 0.
+        maximize : bool: ascend.
+
+    Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and
+        momentum in deep learning", 2013, section 2; lr outside of b, as in PyTorch.
+
+    Example:
+        >>> import fastnn
+        >>> w = fastnn.nn.Parameter(fastnn.tensor([1.0]))
+        >>> sgd = fastnn.optim.SGD([w], lr=0.5)
+        >>> (w * w).sum().backward()
+        >>> sgd.step()
+        >>> w.tolist()
+        [0.0]
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]] = (
+        "lr",
+        "momentum",
+        "dampening",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def check(self, group: Mapping[str, Any]) -> None:
+        """lr, momentum and weight_decay at least 0; nesterov needs momentum."""
+        for name in ("lr", "momentum", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"SGD: expected {name} >= 0, got {group[name]}")
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                "SGD: nesterov expects momentum > 0 and dampening = 0, got momentum "
+                f"{group['momentum']} and dampening {group['dampening']}"
+            )
+
+    def update(
+        self, p: Tensor, grad: Tensor, state: dict[str, Any], group: ParamGroup
+    ) -> None:
+        """One fused step on p and its momentum buffer, in place."""
+        buffer = state.get("momentum_buffer")
+        first = buffer is None
+        if group["momentum"] == 0:
+            buffer = None
+        elif first:
+            buffer = state["momentum_buffer"] = fastnn.empty_like(p)
+        sgd_step(
+            p,
+            grad,
+            buffer,
+            group.hyper,
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+            first=first,
+        )

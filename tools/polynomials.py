@@ -1,0 +1,238 @@
+"""Fits the polynomials of csrc/kernels/math.inc.h and prints their tables and error bounds.
+
+Each is a minimax fit (Lawson's iterated least squares at Chebyshev points, 60 digits) under the weight that makes its error the relative error of the function it serves.
+Coefficients are rounded to the target type from the lowest degree up, and what is left is
+fitted anew after each rounding, so that later coefficients make up for earlier ones. The bound printed is the largest weighted error of the
+rounded coefficients over a grid of 2000 points, as a power of two; what evaluation in
+floating point adds is measured by the tests.
+
+Run: python tools/polynomials.py [name ...]        (needs mpmath)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mpmath as mp
+
+mp.mp.dps = 60
+
+Function = Callable[[mp.mpf], mp.mpf]
+
+
+@dataclass
+class Fit:
+    """f on [lo, hi] by a polynomial of `degree`, error weighted by `weight`."""
+
+    name: str
+    bits: int  # of the coefficients: 24 or 53
+    degree: int
+    lo: mp.mpf
+    hi: mp.mpf
+    f: Function
+    weight: Function
+
+
+def round_to(x: mp.mpf, bits: int) -> mp.mpf:
+    """x rounded to `bits` significant bits."""
+    with mp.workprec(bits):
+        return +x
+
+
+def horner(c: list[mp.mpf], x: mp.mpf) -> mp.mpf:
+    """c[0] + c[1] x + ..."""
+    return mp.polyval(c[::-1], x)
+
+
+def grid(lo: mp.mpf, hi: mp.mpf, n: int) -> list[mp.mpf]:
+    """n points from lo to hi, denser at the ends; off any exact zero."""
+    mid, half = (lo + hi) / 2, (hi - lo) / 2
+    return [mid - half * mp.cos(mp.pi * (i + mp.mpf("0.137")) / n) for i in range(n)]
+
+
+def least_squares(
+    xs: list[mp.mpf], fs: list[mp.mpf], ws: list[mp.mpf], low: int, n: int
+) -> list[mp.mpf]:
+    """Coefficients of x^low ... x^(low + n - 1) with the least weighted squares."""
+    rows = [[w * x ** (low + k) for k in range(n)] for x, w in zip(xs, ws, strict=True)]
+    right = [w * f for f, w in zip(fs, ws, strict=True)]
+    a, b = mp.matrix(n, n), mp.matrix(n, 1)
+    for i in range(n):
+        column = [row[i] for row in rows]
+        b[i] = mp.fdot(column, right)
+        for j in range(i + 1):
+            a[i, j] = a[j, i] = mp.fdot(column, (row[j] for row in rows))
+    return list(mp.lu_solve(a, b))
+
+
+def minimax(
+    xs: list[mp.mpf], fs: list[mp.mpf], ws: list[mp.mpf], low: int, n: int
+) -> list[mp.mpf]:
+    """The same by Lawson's iteration: squares weigh more where the error is large."""
+    scale = [mp.mpf(1)] * len(xs)
+    best, least = [], mp.inf
+    for _ in range(8):
+        c = least_squares(xs, fs, [w * mp.sqrt(s) for w, s in zip(ws, scale, strict=True)],
+                          low, n)
+        err = [abs((f - x**low * horner(c, x)) * w)
+               for x, f, w in zip(xs, fs, ws, strict=True)]
+        if max(err) < least:
+            best, least = c, max(err)
+        mean = mp.fdot(scale, err) / mp.fsum(scale)
+        if not mean:
+            break
+        scale = [s * (e / mean + mp.mpf("1e-6")) for s, e in zip(scale, err, strict=True)]
+    return best
+
+
+def fit(job: Fit) -> tuple[list[mp.mpf], mp.mpf]:
+    """Rounded coefficients, lowest degree first, and log2 of the error bound."""
+    n = job.degree + 1
+    xs = grid(job.lo, job.hi, 10 * (n + 2))
+    fs = [job.f(x) for x in xs]
+    ws = [job.weight(x) for x in xs]
+    done: list[mp.mpf] = []
+    while len(done) < n:
+        rest = [f - (horner(done, x) if done else 0) for x, f in zip(xs, fs, strict=True)]
+        c = minimax(xs, rest, ws, len(done), n - len(done))
+        done.append(round_to(c[0], job.bits))
+    worst = max(
+        abs((job.f(x) - horner(done, x)) * job.weight(x))
+        for x in grid(job.lo, job.hi, 2000)
+    )
+    return done, mp.log(worst, 2)
+
+
+def literal(x: mp.mpf, bits: int) -> str:
+    """The C literal that is exactly x."""
+    mantissa, exponent = float(x).hex().split("p")
+    return mantissa.rstrip("0") + "p" + exponent + ("f" if bits == 24 else "")
+
+
+# ---- what is fitted ----------------------------------------------------------------------
+
+LN2 = mp.log(2)
+HALF_LN2 = LN2 / 2 * (1 + mp.mpf(2) ** -12)  # rounding may land just outside
+ROOT_HALF, ROOT_2 = mp.sqrt(mp.mpf("0.5")), mp.sqrt(2)
+
+
+def exp_q(r: mp.mpf) -> mp.mpf:
+    """(exp(r) - 1 - r) / r^2."""
+    return mp.hyp1f1(1, 3, r) / 2
+
+
+def log_p(f: mp.mpf) -> mp.mpf:
+    """(log(1 + f) - f + f^2 / 2) / f^3."""
+    return mp.hyp2f1(1, 3, 4, -f) / 3
+
+
+def atanh_r(z: mp.mpf) -> mp.mpf:
+    """(2 atanh(s) - 2 s) / s^3, z = s^2."""
+    return mp.mpf(2) / 3 * mp.hyp2f1(1, mp.mpf("1.5"), mp.mpf("2.5"), z)
+
+
+def atanh_q(z: mp.mpf) -> mp.mpf:
+    """(atanh_r(z) - 2/3) / z."""
+    return mp.mpf(2) / 5 * mp.hyp2f1(1, mp.mpf("2.5"), mp.mpf("3.5"), z)
+
+
+def tail(k: mp.mpf) -> Function:
+    """(a + k) exp(a^2 / 2) Phi(-a) as a function of t = (a - k) / (a + k)."""
+
+    def g(t: mp.mpf) -> mp.mpf:
+        a = k * (1 + t) / (1 - t)
+        return (a + k) * mp.exp(a * a / 2) * mp.erfc(a / ROOT_2) / 2
+
+    return g
+
+
+def to_t(a: mp.mpf, k: mp.mpf) -> mp.mpf:
+    """(a - k) / (a + k)."""
+    return (a - k) / (a + k)
+
+
+K32, A32 = mp.mpf("3.5"), mp.mpf("14.5")  # beyond A32 and A64, a Phi(-a) rounds to zero
+K64, A64 = mp.mpf("6"), mp.mpf("38.8")
+
+
+def erf_p(z: mp.mpf) -> mp.mpf:
+    """erf(x) / x - 1, z = x^2."""
+    x = mp.sqrt(z)
+    return mp.erf(x) / x - 1
+
+
+def sin_p(bits: int) -> Function:
+    """sin(pi r) / r - P, z = r^2, P being pi rounded to the type."""
+    leading = round_to(+mp.pi, bits)
+
+    def p(z: mp.mpf) -> mp.mpf:
+        r = mp.sqrt(z)
+        return mp.sin(mp.pi * r) / r - leading
+
+    return p
+
+
+def cos_p(z: mp.mpf) -> mp.mpf:
+    """(cos(pi r) - 1) / r^2, z = r^2."""
+    r = mp.sqrt(z)
+    return -2 * (mp.sin(mp.pi * r / 2) / r) ** 2
+
+
+def relative(f: Function) -> Function:
+    """The weight of relative error."""
+    return lambda x: 1 / f(x)
+
+
+def jobs() -> list[Fit]:
+    """Every polynomial of math.inc.h."""
+    z_log = to_t(ROOT_2, mp.mpf(1)) ** 2
+    zero = mp.mpf(0)
+    sixteenth = mp.mpf(1) / 16
+    out = []
+    for bits, d in ((24, DEGREES_32), (53, DEGREES_64)):
+        s = "32" if bits == 24 else "64"
+        k, a = (K32, A32) if bits == 24 else (K64, A64)
+        out += [
+            # r + r^2 q(r) relative to exp(r) - 1, the harder of its two uses
+            Fit("exp" + s, bits, d["exp"], -HALF_LN2, HALF_LN2, exp_q,
+                lambda r: abs(r * r / mp.expm1(r))),
+            Fit("tail" + s, bits, d["tail"], mp.mpf(-1), to_t(a, k), tail(k),
+                relative(tail(k))),
+            Fit("erf" + s, bits, d["erf"], zero, mp.mpf("0.6401"), erf_p,
+                lambda z: 1 / (1 + erf_p(z))),
+            Fit("sin" + s, bits, d["sin"], zero, sixteenth, sin_p(bits),
+                lambda z: mp.sqrt(z) / mp.sin(mp.pi * mp.sqrt(z))),
+            Fit("cos" + s, bits, d["cos"], zero, sixteenth, cos_p,
+                lambda z: z / mp.cos(mp.pi * mp.sqrt(z))),
+        ]
+    out += [
+        Fit("log32", 24, DEGREES_32["log"], ROOT_HALF - 1, ROOT_2 - 1, log_p,
+            lambda f: f**3 / mp.log1p(f)),
+        # s^3 R(s^2) relative to 2 atanh(s)
+        Fit("log64", 53, DEGREES_64["log"], zero, z_log, atanh_r,
+            lambda z: z / (2 + z * atanh_r(z))),
+        # s^5 Q(s^2), the same
+        Fit("pow64", 53, DEGREES_64["pow"], zero, z_log, atanh_q,
+            lambda z: z * z / (2 + z * atanh_r(z))),
+    ]
+    return out
+
+
+DEGREES_32 = {"exp": 5, "tail": 10, "erf": 5, "sin": 4, "cos": 3, "log": 8}
+DEGREES_64 = {"exp": 10, "tail": 22, "erf": 12, "sin": 7, "cos": 7, "log": 6, "pow": 9}
+
+
+def main(names: list[str]) -> None:
+    """Prints each table, highest degree first, as Horner's rule reads it."""
+    for job in jobs():
+        if names and job.name not in names:
+            continue
+        c, bound = fit(job)
+        print(f"{job.name}: degree {job.degree}, error 2^{mp.nstr(bound, 4)}")
+        print("    " + ",\n    ".join(literal(x, job.bits) for x in c[::-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
