@@ -12,6 +12,7 @@ For the same reason a test that starts another Python does so from another direc
 from __future__ import annotations
 
 import importlib.machinery
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +27,12 @@ def built_in_place() -> bool:
     return any((ROOT / "fastnn" / f"_core{suffix}").exists() for suffix in suffixes)
 
 
-if not built_in_place():
+if built_in_place():
+    # Also for `pytest` without `python -m`, and for the Pythons that tests start.
+    sys.path.insert(0, str(ROOT))
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+else:
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 

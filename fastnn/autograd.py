@@ -38,7 +38,14 @@ class _Mode:
 
     mode: bool
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Any = None) -> Any:
+        mode = super().__new__(cls)
+        if function is None:
+            return mode
+        mode.__init__()  # type: ignore[misc]
+        return mode(function)  # @no_grad without brackets
+
+    def __init__(self, function: Any = None) -> None:
         self.previous: list[bool] = []
 
     def __enter__(self) -> None:
@@ -179,9 +186,11 @@ class Function:
                 outputs[i] = y.detach()
             seen.add(id(y))
         # a saved result would hold its own node: keep it without
+        which = [
+            next((i for i, y in enumerate(outputs) if x is y), -1) for x in ctx._saved
+        ]
         saved = [
-            x.detach() if any(x is y for y in outputs) and isinstance(x, Tensor) else x
-            for x in ctx._saved
+            x if i < 0 else x.detach() for i, x in zip(which, ctx._saved, strict=True)
         ]
 
         def run(node: Any, *gys: Any) -> Any:
@@ -192,17 +201,20 @@ class Function:
             return cls.backward(ctx, *filled)
 
         described = [(y.shape, y.dtype) for y in outputs]
-        node = _core.record_function(cls.__name__, args, outputs, run, saved)
+        node = _core.record_function(cls.__name__, args, outputs, run, saved, which)
         ctx._node = weakref.ref(node)
         ctx._saved = ()
         return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
-def _composite_gradient(node: Any, composite: Any, saved: tuple[Any, ...], gy: Tensor) -> Any:
+def composite_gradient(node: Any, composite: Any, saved: tuple[Any, ...], gy: Tensor) -> Any:
     """Gradients through an op's composite form, recorded."""
     inputs = list(saved[: len(node.next_functions)])
     wanted = [i for i in range(len(inputs)) if node.needs(i)]
-    y = composite(*inputs, *node.attrs)
+    with enable_grad():
+        for i in wanted:  # stop there: beyond are hooks, which the outer pass will call
+            inputs[i] = inputs[i].view(inputs[i].shape)
+        y = composite(*inputs, *node.attrs)
     found = grad(y, [inputs[i] for i in wanted], gy, create_graph=True)
     result: list[Tensor | None] = [None] * len(inputs)
     for i, g in zip(wanted, found, strict=True):
@@ -210,7 +222,7 @@ def _composite_gradient(node: Any, composite: Any, saved: tuple[Any, ...], gy: T
     return tuple(result)
 
 
-_core.set_composite_gradient(_composite_gradient)
+_core.set_composite_gradient(composite_gradient)
 
 
 # ---- checks -----------------------------------------------------------------------------

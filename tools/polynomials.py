@@ -1,10 +1,11 @@
-"""Fits the polynomials of csrc/kernels/math.inc.h and prints their tables and error bounds.
+"""Fits the polynomials of csrc/kernels/math.inc.h; prints tables and error bounds.
 
-Each is a minimax fit (Lawson's iterated least squares at Chebyshev points, 60 digits) under the weight that makes its error the relative error of the function it serves.
-Coefficients are rounded to the target type from the lowest degree up, and what is left is
-fitted anew after each rounding, so that later coefficients make up for earlier ones. The bound printed is the largest weighted error of the
-rounded coefficients over a grid of 2000 points, as a power of two; what evaluation in
-floating point adds is measured by the tests.
+Each is a minimax fit (Lawson's iterated least squares at Chebyshev points, 60 digits)
+under the weight that makes its error the relative error of the function it serves.
+Coefficients are rounded to the target type from the lowest degree up, and what is left
+is fitted anew after each rounding, so that later coefficients make up for earlier ones.
+The bound printed is the largest weighted error of the rounded coefficients over 2000
+points, as a power of two; what evaluation in floating point adds is for tests.
 
 Run: python tools/polynomials.py [name ...]        (needs mpmath)
 """
@@ -74,16 +75,21 @@ def minimax(
     scale = [mp.mpf(1)] * len(xs)
     best, least = [], mp.inf
     for _ in range(8):
-        c = least_squares(xs, fs, [w * mp.sqrt(s) for w, s in zip(ws, scale, strict=True)],
-                          low, n)
-        err = [abs((f - x**low * horner(c, x)) * w)
-               for x, f, w in zip(xs, fs, ws, strict=True)]
+        c = least_squares(
+            xs, fs, [w * mp.sqrt(s) for w, s in zip(ws, scale, strict=True)], low, n
+        )
+        err = [
+            abs((f - x**low * horner(c, x)) * w)
+            for x, f, w in zip(xs, fs, ws, strict=True)
+        ]
         if max(err) < least:
             best, least = c, max(err)
         mean = mp.fdot(scale, err) / mp.fsum(scale)
         if not mean:
             break
-        scale = [s * (e / mean + mp.mpf("1e-6")) for s, e in zip(scale, err, strict=True)]
+        scale = [
+            s * (e / mean + mp.mpf("1e-6")) for s, e in zip(scale, err, strict=True)
+        ]
     return best
 
 
@@ -95,7 +101,9 @@ def fit(job: Fit) -> tuple[list[mp.mpf], mp.mpf]:
     ws = [job.weight(x) for x in xs]
     done: list[mp.mpf] = []
     while len(done) < n:
-        rest = [f - (horner(done, x) if done else 0) for x, f in zip(xs, fs, strict=True)]
+        rest = [
+            f - (horner(done, x) if done else 0) for x, f in zip(xs, fs, strict=True)
+        ]
         c = minimax(xs, rest, ws, len(done), n - len(done))
         done.append(round_to(c[0], job.bits))
     worst = max(
@@ -111,7 +119,7 @@ def literal(x: mp.mpf, bits: int) -> str:
     return mantissa.rstrip("0") + "p" + exponent + ("f" if bits == 24 else "")
 
 
-# ---- what is fitted ----------------------------------------------------------------------
+# ---- what is fitted ------------------------------------------------------------------
 
 LN2 = mp.log(2)
 HALF_LN2 = LN2 / 2 * (1 + mp.mpf(2) ** -12)  # rounding may land just outside
@@ -196,26 +204,82 @@ def jobs() -> list[Fit]:
         k, a = (K32, A32) if bits == 24 else (K64, A64)
         out += [
             # r + r^2 q(r) relative to exp(r) - 1, the harder of its two uses
-            Fit("exp" + s, bits, d["exp"], -HALF_LN2, HALF_LN2, exp_q,
-                lambda r: abs(r * r / mp.expm1(r))),
-            Fit("tail" + s, bits, d["tail"], mp.mpf(-1), to_t(a, k), tail(k),
-                relative(tail(k))),
-            Fit("erf" + s, bits, d["erf"], zero, mp.mpf("0.6401"), erf_p,
-                lambda z: 1 / (1 + erf_p(z))),
-            Fit("sin" + s, bits, d["sin"], zero, sixteenth, sin_p(bits),
-                lambda z: mp.sqrt(z) / mp.sin(mp.pi * mp.sqrt(z))),
-            Fit("cos" + s, bits, d["cos"], zero, sixteenth, cos_p,
-                lambda z: z / mp.cos(mp.pi * mp.sqrt(z))),
+            Fit(
+                "exp" + s,
+                bits,
+                d["exp"],
+                -HALF_LN2,
+                HALF_LN2,
+                exp_q,
+                lambda r: abs(r * r / mp.expm1(r)),
+            ),
+            Fit(
+                "tail" + s,
+                bits,
+                d["tail"],
+                mp.mpf(-1),
+                to_t(a, k),
+                tail(k),
+                relative(tail(k)),
+            ),
+            Fit(
+                "erf" + s,
+                bits,
+                d["erf"],
+                zero,
+                mp.mpf("0.6401"),
+                erf_p,
+                lambda z: 1 / (1 + erf_p(z)),
+            ),
+            Fit(
+                "sin" + s,
+                bits,
+                d["sin"],
+                zero,
+                sixteenth,
+                sin_p(bits),
+                lambda z: mp.sqrt(z) / mp.sin(mp.pi * mp.sqrt(z)),
+            ),
+            Fit(
+                "cos" + s,
+                bits,
+                d["cos"],
+                zero,
+                sixteenth,
+                cos_p,
+                lambda z: z / mp.cos(mp.pi * mp.sqrt(z)),
+            ),
         ]
     out += [
-        Fit("log32", 24, DEGREES_32["log"], ROOT_HALF - 1, ROOT_2 - 1, log_p,
-            lambda f: f**3 / mp.log1p(f)),
+        Fit(
+            "log32",
+            24,
+            DEGREES_32["log"],
+            ROOT_HALF - 1,
+            ROOT_2 - 1,
+            log_p,
+            lambda f: f**3 / mp.log1p(f),
+        ),
         # s^3 R(s^2) relative to 2 atanh(s)
-        Fit("log64", 53, DEGREES_64["log"], zero, z_log, atanh_r,
-            lambda z: z / (2 + z * atanh_r(z))),
+        Fit(
+            "log64",
+            53,
+            DEGREES_64["log"],
+            zero,
+            z_log,
+            atanh_r,
+            lambda z: z / (2 + z * atanh_r(z)),
+        ),
         # s^5 Q(s^2), the same
-        Fit("pow64", 53, DEGREES_64["pow"], zero, z_log, atanh_q,
-            lambda z: z * z / (2 + z * atanh_r(z))),
+        Fit(
+            "pow64",
+            53,
+            DEGREES_64["pow"],
+            zero,
+            z_log,
+            atanh_q,
+            lambda z: z * z / (2 + z * atanh_r(z)),
+        ),
     ]
     return out
 
@@ -231,7 +295,9 @@ def main(names: list[str]) -> None:
             continue
         c, bound = fit(job)
         print(f"{job.name}: degree {job.degree}, error 2^{mp.nstr(bound, 4)}")
-        print("    " + ",\n    ".join(literal(x, job.bits) for x in c[::-1]), flush=True)
+        print(
+            "    " + ",\n    ".join(literal(x, job.bits) for x in c[::-1]), flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ static inline ptrdiff_t fnn_gemm_nc(ptrdiff_t size) {
 /* All of A, packed, may stay in L2 while single panels of B pass by. */
 #define FNN_GEMM_WHOLE_A_BYTES FNN_L2_BYTES
 
+/* Panels of B packed together where all of A stays in L2: enough that rows of B are read in
+ * long runs. */
+#ifndef FNN_GEMM_GROUP
+#define FNN_GEMM_GROUP 4
+#endif
+
 /* Rows up to which B is read in place where its rows are contiguous. */
 #define FNN_GEMM_PLACE_B_TILES 1
 /* Columns, in panels, up to which A is read in place. */

@@ -2,7 +2,7 @@
  *
  *   few rows   at most gemv_m rows, or one column (then the product is transposed): B is
  *              streamed once, nothing is packed, no workspace
- *   panels     A small enough for L2: one panel of B at a time, packed if its rows are not
+ *   panels     A small enough for L2: a few panels of B at a time, packed if its rows are not
  *              contiguous or many tiles read it, goes past all of A, k-block after k-block
  *   blocked    a block of B (KC x NC) is packed for L3, blocks of A (MC x KC) for L2, and
  *              tiles are formed from panels of both
@@ -146,7 +146,8 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
         job->path = PANELS;
         job->pack_b = g->b_col != 1 || m > mr * FNN_GEMM_PLACE_B_TILES;
         job->a_bytes = job->pack_a ? m * g->k * job->size : 0;
-        job->slice = job->pack_b ? round_up(nr * kc * job->size, FNN_ALIGN) : 0;
+        const ptrdiff_t group = least(round_up(n, nr), FNN_GEMM_GROUP * nr);
+        job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
         job->pack_b = true;
         job->a_bytes = job->pack_a ? least(m, mc) * kc * job->size : 0;
@@ -238,24 +239,30 @@ static void run_panels(const gemm_job *job, const gemm_part *x) {
         }
     }
     fnn_tile t = tile_of(job);
-    for (ptrdiff_t j = 0; j < x->n; j += nr) {
-        const char *b = x->b + j * g->b_col * size;
-        t.n = least(x->n - j, nr);
-        t.bias = x->bias == NULL ? NULL : x->bias + j * size;
+    const ptrdiff_t group = FNN_GEMM_GROUP * nr;
+    for (ptrdiff_t j0 = 0; j0 < x->n; j0 += group) {
+        const ptrdiff_t n = least(x->n - j0, group);
+        const char *b = x->b + j0 * g->b_col * size;
         ptrdiff_t p = 0;
         do {
             t.k = least(g->k - p, FNN_GEMM_KC);
             t.first = p == 0;
             t.last = p + t.k == g->k;
-            t.b = b + p * b_step;
             if (job->pack_b) {
-                job->kernel->pack_b(t.n, t.k, t.b, g->b_row, g->b_col, x->pb);
-                t.b = x->pb;
-                t.b_k = round_up(t.n, job->kernel->lanes);
+                job->kernel->pack_b(n, t.k, b + p * b_step, g->b_row, g->b_col, x->pb);
             }
-            run_panel(job, &t, x->m,
-                      job->pack_a ? x->pa + p * x->m * size : x->a + p * a_step,
-                      x->c + j * size);
+            for (ptrdiff_t j = 0; j < n; j += nr) {
+                t.n = least(n - j, nr);
+                t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
+                t.b = b + p * b_step + j * g->b_col * size;
+                if (job->pack_b) {
+                    t.b = x->pb + j * t.k * size;
+                    t.b_k = round_up(t.n, job->kernel->lanes);
+                }
+                run_panel(job, &t, x->m,
+                          job->pack_a ? x->pa + p * x->m * size : x->a + p * a_step,
+                          x->c + (j0 + j) * size);
+            }
             p += t.k;
         } while (p < g->k);
     }

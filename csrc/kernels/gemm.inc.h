@@ -25,11 +25,17 @@
 #define PFB 16
 #endif
 #define GEMV_LARGE (96 << 10) /* elements of B that make it large */
-#define GEMV_AHEAD 8
+#ifndef PACK_SPAN
+#define PACK_SPAN 4
+#endif
+#define GEMV_FAR (4 << 20) /* elements of B that no cache holds */
+#define GEMV_AHEAD 8 /* rows, or lines of a column, prefetched ahead */
 #if FNN_TIER == FNN_TIER_avx512
 #define GEMM_MR 14
 #define GEMM_NV 2
+#ifndef GEMM_UNROLL
 #define GEMM_UNROLL 4
+#endif
 #define GEMM_SQUARE_UNROLL 16
 #define GEMM_MASK_ALWAYS 1 /* masks cost nothing */
 #define GEMM_ROWS(X, Y) X(1, Y) X(2, Y) X(3, Y) X(4, Y) X(5, Y) X(6, Y) X(7, Y) X(8, Y) \
@@ -39,8 +45,8 @@
 #define GEMV_WIDTHS_3(X, m) GEMV_UP_TO_8(X, m)
 #define GEMV_WIDTHS_4(X, m) GEMV_UP_TO_6(X, m)
 #define GEMV_M 4
-#define GEMV_RUN_1 8
-#define GEMV_RUN_2 8
+#define GEMV_RUN_1 4
+#define GEMV_RUN_2 4
 #define GEMV_RUN_3 4
 #define GEMV_RUN_4 4
 #define GEMV_WIDEST 8, 8, 8, 6
@@ -62,7 +68,9 @@
 #else
 #define GEMM_MR 6
 #define GEMM_NV 1
+#ifndef GEMM_UNROLL
 #define GEMM_UNROLL 4
+#endif
 #define GEMM_SQUARE_UNROLL 16
 #define GEMM_MASK_ALWAYS 0
 #define GEMM_ROWS(X, Y) X(1, Y) X(2, Y) X(3, Y) X(4, Y) X(5, Y) X(6, Y)
@@ -71,7 +79,7 @@
 #define GEMV_WIDTHS_3(X, m) X(m, 1) X(m, 2)
 #define GEMV_WIDTHS_4(X, m) X(m, 1)
 #define GEMV_M 4
-#define GEMV_RUN_1 8
+#define GEMV_RUN_1 4
 #define GEMV_RUN_2 4
 #define GEMV_RUN_3 2
 #define GEMV_RUN_4 2
@@ -263,434 +271,8 @@ static void FNN_NAME(gemm_run)(const fnn_tile *t) {
     }
 }
 
-/* ---- few rows: B is streamed once ---------------------------------------------------- */
-
-/* Columns j to j + (w - 1) * LANES + tail of m rows, over all of k, where rows of B are
- * contiguous. More vectors than a tile has, for one row's two chains would wait out the
- * latency of every FMA. */
-#define ALL_COLS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t tail,
-                                     const int m, const int w) {
-    const ptrdiff_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, ldc = t->ldc;
-    const T *a = t->a;
-    const T *b = (const T *)t->b + j;
-    T *c = (T *)t->c + j;
-    ptrdiff_t left = t->k;
-    bool first = true;
-    do {
-        ptrdiff_t k = left < FNN_GEMM_KC ? left : FNN_GEMM_KC;
-        left -= k;
-#define SET(v) V c0_##v = v_zero(), c1_##v = v_zero(), c2_##v = v_zero(), c3_##v = v_zero();
-        ALL_COLS(SET)
-#undef SET
-        _Pragma(FNN_STR(GCC unroll GEMM_UNROLL))
-        for (ptrdiff_t p = 0; p < k; p++) {
-            V x0 = v_set1(a[0]);
-            V x1 = m > 1 ? v_set1(a[a_row]) : x0;
-            V x2 = m > 2 ? v_set1(a[2 * a_row]) : x0;
-            V x3 = m > 3 ? v_set1(a[3 * a_row]) : x0;
-#define STEP(v)                                                                         \
-    if (v < w) {                                                                        \
-        V y = v == w - 1 ? v_loadn(b + v * LANES, tail) : v_load(b + v * LANES);        \
-        c0_##v = v_fma(x0, y, c0_##v);                                                  \
-        if (m > 1) {                                                                    \
-            c1_##v = v_fma(x1, y, c1_##v);                                              \
-        }                                                                               \
-        if (m > 2) {                                                                    \
-            c2_##v = v_fma(x2, y, c2_##v);                                              \
-        }                                                                               \
-        if (m > 3) {                                                                    \
-            c3_##v = v_fma(x3, y, c3_##v);                                              \
-        }                                                                               \
-        __builtin_prefetch(b + GEMV_AHEAD * b_k + v * LANES, 0, 3);                     \
-    }
-            ALL_COLS(STEP)
-#undef STEP
-            a += a_k;
-            b += b_k;
-        }
-#define ROW(i, v)                                                                       \
-    if (i < m && v < w - 1) {                                                           \
-        T *to = c + i * ldc + v * LANES;                                                \
-        v_store(to, first ? c##i##_##v : v_add(v_load(to), c##i##_##v));                \
-    }                                                                                   \
-    if (i < m && v == w - 1) {                                                          \
-        T *to = c + i * ldc + v * LANES;                                                \
-        v_storen(to, first ? c##i##_##v : v_add(v_loadn(to, tail), c##i##_##v), tail);  \
-    }
-#define PUT(v) ROW(0, v) ROW(1, v) ROW(2, v) ROW(3, v)
-        ALL_COLS(PUT)
-#undef PUT
-#undef ROW
-        first = false;
-    } while (left > 0);
-}
-#undef ALL_COLS
-
-typedef void (*FNN_NAME(gemv_part))(const fnn_tile *t, ptrdiff_t j, ptrdiff_t tail);
-#define GEMV(m_, w_)                                                                    \
-    static void FNN_NAME(gemv_##m_##x##w_)(const fnn_tile *t, ptrdiff_t j,              \
-                                           ptrdiff_t tail) {                            \
-        FNN_NAME(gemv_body)(t, j, tail, m_, w_);                                        \
-    }
-GEMV_WIDTHS_1(GEMV, 1)
-GEMV_WIDTHS_2(GEMV, 2)
-GEMV_WIDTHS_3(GEMV, 3)
-GEMV_WIDTHS_4(GEMV, 4)
-#undef GEMV
-#define GEMV(m, w) FNN_NAME(gemv_##m##x##w),
-static const FNN_NAME(gemv_part) FNN_NAME(gemv_parts)[4][8] = {
-    {GEMV_WIDTHS_1(GEMV, 1)},
-    {GEMV_WIDTHS_2(GEMV, 2)},
-    {GEMV_WIDTHS_3(GEMV, 3)},
-    {GEMV_WIDTHS_4(GEMV, 4)},
-};
-#undef GEMV
-
-/* The same for a large B: r whole rows at a time, so that memory is read in long runs, the
- * sums of a k-block lying in L1. At most GEMV_SPAN columns. */
-#define GEMV_SPAN (64 * LANES)
-GEMM_INLINE void FNN_NAME(gemv_rows)(const T *a, ptrdiff_t a_row, ptrdiff_t a_k, const T *b,
-                                     ptrdiff_t b_k, T (*sum)[GEMV_SPAN], ptrdiff_t n,
-                                     bool zero, const int m, const int r) {
-    V x0[8], x1[8], x2[8], x3[8];
-#pragma GCC unroll 8
-    for (int l = 0; l < r; l++) {
-        x0[l] = v_set1(a[l * a_k]);
-        x1[l] = m > 1 ? v_set1(a[a_row + l * a_k]) : x0[l];
-        x2[l] = m > 2 ? v_set1(a[2 * a_row + l * a_k]) : x0[l];
-        x3[l] = m > 3 ? v_set1(a[3 * a_row + l * a_k]) : x0[l];
-    }
-    for (ptrdiff_t j = 0; j < n; j += LANES) {
-        V c0 = zero ? v_zero() : v_load(sum[0] + j);
-        V c1 = m < 2 || zero ? v_zero() : v_load(sum[1] + j);
-        V c2 = m < 3 || zero ? v_zero() : v_load(sum[2] + j);
-        V c3 = m < 4 || zero ? v_zero() : v_load(sum[3] + j);
-#pragma GCC unroll 8
-        for (int l = 0; l < r; l++) {
-            const T *from = b + l * b_k + j;
-            V y = n - j < LANES ? v_loadn(from, n - j) : v_load(from);
-            __builtin_prefetch(from + r * b_k, 0, 2);
-            c0 = v_fma(x0[l], y, c0);
-            c1 = m > 1 ? v_fma(x1[l], y, c1) : c1;
-            c2 = m > 2 ? v_fma(x2[l], y, c2) : c2;
-            c3 = m > 3 ? v_fma(x3[l], y, c3) : c3;
-        }
-        v_store(sum[0] + j, c0);
-        if (m > 1) {
-            v_store(sum[1] + j, c1);
-        }
-        if (m > 2) {
-            v_store(sum[2] + j, c2);
-        }
-        if (m > 3) {
-            v_store(sum[3] + j, c3);
-        }
-    }
-}
-
-GEMM_INLINE void FNN_NAME(gemv_span)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t n,
-                                     const int m, const int r) {
-    T sum[4][GEMV_SPAN] __attribute__((aligned(64)));
-    const T *a = t->a;
-    const T *b = (const T *)t->b + j;
-    T *c = (T *)t->c + j;
-    for (ptrdiff_t q = 0; q < t->k; q += FNN_GEMM_KC) {
-        const ptrdiff_t k = t->k - q < FNN_GEMM_KC ? t->k - q : FNN_GEMM_KC;
-        ptrdiff_t p = 0;
-        for (; p + r <= k; p += r, a += r * t->a_k, b += r * t->b_k) {
-            FNN_NAME(gemv_rows)(a, t->a_row, t->a_k, b, t->b_k, sum, n, p == 0, m, r);
-        }
-        for (; p < k; p++, a += t->a_k, b += t->b_k) {
-            FNN_NAME(gemv_rows)(a, t->a_row, t->a_k, b, t->b_k, sum, n, p == 0, m, 1);
-        }
-        for (int i = 0; i < m; i++) {
-            for (ptrdiff_t l = 0; l < n; l += LANES) {
-                const ptrdiff_t w = n - l < LANES ? n - l : LANES;
-                T *to = c + i * t->ldc + l;
-                V x = v_load(sum[i] + l);
-                v_storen(to, q == 0 ? x : v_add(v_loadn(to, w), x), w);
-            }
-        }
-    }
-}
-
-#define GEMV(m_, r_)                                                                    \
-    GEMM_APART void FNN_NAME(gemv_span_##m_)(const fnn_tile *t, ptrdiff_t j,            \
-                                             ptrdiff_t n) {                             \
-        FNN_NAME(gemv_span)(t, j, n, m_, r_);                                           \
-    }
-GEMV(1, GEMV_RUN_1)
-GEMV(2, GEMV_RUN_2)
-#if GEMV_M == 4
-GEMV(3, GEMV_RUN_3)
-GEMV(4, GEMV_RUN_4)
-#endif
-#undef GEMV
-static const FNN_NAME(gemv_part) FNN_NAME(gemv_spans)[4] = {
-    FNN_NAME(gemv_span_1),
-    FNN_NAME(gemv_span_2),
-#if GEMV_M == 4
-    FNN_NAME(gemv_span_3),
-    FNN_NAME(gemv_span_4),
-#endif
-};
-
-/* Columns of B contiguous: squares of B are transposed in registers and used at once, g
- * groups of LANES columns in turn, whose chains overlap. col has g * LANES pointers, the
- * last ones repeated where n ends. */
-GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T *c,
-                                       ptrdiff_t n, const int m, const int g) {
-    const ptrdiff_t a_row = t->a_row, a_k = t->a_k, ldc = t->ldc;
-    const T *a = t->a;
-    ptrdiff_t q = 0;
-    do {
-        const ptrdiff_t end = t->k - q < FNN_GEMM_KC ? t->k : q + FNN_GEMM_KC;
-        const bool first = q == 0;
-        V c0_0 = v_zero(), c1_0 = c0_0, c2_0 = c0_0, c3_0 = c0_0;
-        V c0_1 = c0_0, c1_1 = c0_0, c2_1 = c0_0, c3_1 = c0_0;
-        V r[LANES];
-#define USE(l, s)                                                                       \
-    c0_##s = v_fma(v_set1(a[(l) * a_k]), r[l], c0_##s);                                 \
-    c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (l) * a_k]), r[l], c1_##s) : c1_##s;        \
-    c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (l) * a_k]), r[l], c2_##s) : c2_##s;    \
-    c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (l) * a_k]), r[l], c3_##s) : c3_##s;
-        for (; q + LANES <= end; q += LANES, a += LANES * a_k) {
-#define SQUARE(s)                                                                       \
-    _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL)) for (int l = 0; l < LANES; l++) {   \
-        const T *from = col[s * LANES + l] + q;                                         \
-        __builtin_prefetch(from + 8 * LANES, 0, 3);                                     \
-        r[l] = v_load(from);                                                            \
-    }                                                                                   \
-    v_transpose(r);                                                                     \
-    _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL)) for (int l = 0; l < LANES; l++) {   \
-        USE(l, s)                                                                       \
-    }
-            SQUARE(0)
-            if (g > 1) {
-                SQUARE(1)
-            }
-#undef SQUARE
-        }
-        if (q < end) {
-#define REST(s)                                                                         \
-    for (int l = 0; l < LANES; l++) {                                                   \
-        r[l] = v_loadn(col[s * LANES + l] + q, end - q);                                \
-    }                                                                                   \
-    v_transpose(r);                                                                     \
-    for (int l = 0; l < end - q; l++) {                                                 \
-        USE(l, s)                                                                       \
-    }
-            REST(0)
-            if (g > 1) {
-                REST(1)
-            }
-#undef REST
-            a += (end - q) * a_k;
-            q = end;
-        }
-#undef USE
-#define PUT(i, s)                                                                       \
-    if (i < m && s < g) {                                                               \
-        const ptrdiff_t w = n - s * LANES < LANES ? n - s * LANES : LANES;              \
-        T *to = c + i * ldc + s * LANES;                                                \
-        v_storen(to, first ? c##i##_##s : v_add(v_loadn(to, w), c##i##_##s), w);        \
-    }
-        PUT(0, 0) PUT(1, 0) PUT(2, 0) PUT(3, 0)
-        PUT(0, 1) PUT(1, 1) PUT(2, 1) PUT(3, 1)
-#undef PUT
-    } while (q < t->k);
-}
-
-#define GEMV(m, g)                                                                      \
-    GEMM_APART void FNN_NAME(gemv_square_##m##x##g)(                                    \
-        const fnn_tile *t, const T *const *col, T *c, ptrdiff_t n) {                    \
-        FNN_NAME(gemv_square)(t, col, c, n, m, g);                                      \
-    }
-#define GEMV_GROUPS(m) GEMV(m, 1) GEMV(m, 2)
-GEMV_GROUPS(1)
-GEMV_GROUPS(2)
-#if GEMV_M == 4
-GEMV_GROUPS(3)
-GEMV_GROUPS(4)
-#endif
-#undef GEMV_GROUPS
-#undef GEMV
-#define GEMV(m) {FNN_NAME(gemv_square_##m##x1), FNN_NAME(gemv_square_##m##x2)},
-typedef void (*FNN_NAME(gemv_square_fn))(const fnn_tile *t, const T *const *col, T *c,
-                                         ptrdiff_t n);
-static const FNN_NAME(gemv_square_fn) FNN_NAME(gemv_squares)[GEMV_M][2] = {
-    GEMV(1) GEMV(2)
-#if GEMV_M == 4
-    GEMV(3) GEMV(4)
-#endif
-};
-#undef GEMV
-
-static const signed char FNN_NAME(gemv_widest)[4] = {GEMV_WIDEST};
-
-static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
-    const ptrdiff_t m = t->m, n = t->n;
-    const T *b = t->b;
-    T *c = t->c;
-    if (t->b_col == 1 && t->k > 0 && n >= 16 * LANES && n * t->k >= GEMV_LARGE) {
-        for (ptrdiff_t j = 0; j < n; j += GEMV_SPAN) {
-            FNN_NAME(gemv_spans)[m - 1](t, j, n - j < GEMV_SPAN ? n - j : GEMV_SPAN);
-        }
-    } else if (t->b_col == 1) {
-        const ptrdiff_t widest = FNN_NAME(gemv_widest)[m - 1];
-        for (ptrdiff_t j = 0; j < n; j += widest * LANES) {
-            ptrdiff_t w = (n - j + LANES - 1) / LANES;
-            w = w < widest ? w : widest;
-            ptrdiff_t tail = n - j - (w - 1) * LANES;
-            FNN_NAME(gemv_parts)[m - 1][w - 1](t, j, tail < LANES ? tail : LANES);
-        }
-    } else {
-        for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-            const ptrdiff_t w = n - j < 2 * LANES ? n - j : 2 * LANES;
-            const T *col[2 * LANES];
-            for (int l = 0; l < 2 * LANES; l++) {
-                col[l] = b + (j + (l < w ? l : w - 1)) * t->b_col;
-            }
-            FNN_NAME(gemv_squares)[m - 1][w > LANES](t, col, c + j, w);
-        }
-    }
-    if (t->bias != NULL || t->act != FNN_ACT_NONE) {
-        FNN_NAME(gemm_finish)(m, n, c, t->ldc, t->bias, 1, t->act);
-    }
-}
-
-/* ---- packing ------------------------------------------------------------------------- */
-
-/* One panel, dst[p*w + i] = src[i*line + p], i < m <= w, p < k: lines become columns, in
- * squares transposed in registers. Whole vectors are stored: what runs over a row's end is
- * overwritten by the next row, or lies in the next panel, packed later, or in the margin
- * behind the last. Lanes from m on hold copies. The next panel's lines are fetched. */
-GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t k,
-                                            const T *src, ptrdiff_t line, T *dst) {
-    const ptrdiff_t next = m * line;
-    for (ptrdiff_t i = (m - 1) / LANES * LANES; i >= 0; i -= LANES) {
-        const ptrdiff_t rows = m - i < LANES ? m - i : LANES;
-        const T *from[LANES];
-        for (ptrdiff_t l = 0; l < LANES; l++) {
-            from[l] = src + (i + (l < rows ? l : rows - 1)) * line;
-        }
-        T *to = dst + i;
-        V r[LANES];
-        ptrdiff_t p = 0;
-        for (; p + LANES <= k; p += LANES, to += LANES * w) {
-            _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))
-            for (int l = 0; l < LANES; l++) {
-                __builtin_prefetch(from[l] + p + next, 0, 2);
-                r[l] = v_load(from[l] + p);
-            }
-            v_transpose(r);
-            _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))
-            for (int l = 0; l < LANES; l++) {
-                v_store(to + l * w, r[l]);
-            }
-        }
-        if (p < k) {
-            for (int l = 0; l < LANES; l++) {
-                r[l] = v_loadn(from[l] + p, k - p);
-            }
-            v_transpose(r);
-            for (int l = 0; l < k - p; l++, to += w) {
-                v_store(to, r[l]);
-            }
-        }
-    }
-}
-
-static void FNN_NAME(gemm_pack_a)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const void *a,
-                                  ptrdiff_t row, ptrdiff_t col, void *dst) {
-    const ptrdiff_t height = m / tiles, extra = m % tiles;
-    const T *src = a;
-    T *to = dst;
-    if (row == 1 && col != 1) {
-        /* Along the rows of memory, across all panels; masked at a panel's end, for the
-         * next one's first row is already there. */
-        for (ptrdiff_t p = 0; p < k; p++, src += col) {
-            const T *from = src;
-            T *panel = to;
-            for (ptrdiff_t t = 0; t < tiles; t++) {
-                const ptrdiff_t h = height + (t < extra);
-                for (ptrdiff_t i = 0; i < h; i += LANES) {
-                    const ptrdiff_t w = h - i < LANES ? h - i : LANES;
-                    const V x = v_loadn(from + i, w);
-                    __builtin_prefetch(from + i + 4 * col, 0, 3);
-                    if (p * h + i + LANES <= k * h) {
-                        v_store(panel + p * h + i, x);
-                    } else {
-                        v_storen(panel + p * h + i, x, w);
-                    }
-                }
-                from += h;
-                panel += h * k;
-            }
-        }
-        return;
-    }
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-        const ptrdiff_t h = height + (t < extra);
-        if (col == 1) {
-            FNN_NAME(gemm_pack_across)(h, h, k, src, row, to);
-        } else {
-            for (ptrdiff_t p = 0; p < k; p++) {
-                for (ptrdiff_t i = 0; i < h; i++) {
-                    to[p * h + i] = src[i * row + p * col];
-                }
-            }
-        }
-        src += h * row;
-        to += h * k;
-    }
-}
-
-static void FNN_NAME(gemm_pack_b)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
-                                  ptrdiff_t col, void *dst) {
-    enum { NR = GEMM_NV * LANES, SPAN = 4 * NR };
-    if (col == 1) {
-        /* Along the rows of memory, four panels at a time. */
-        for (ptrdiff_t j0 = 0; j0 < n; j0 += SPAN) {
-            const ptrdiff_t end = n - j0 < SPAN ? n : j0 + SPAN;
-            const T *src = b;
-            for (ptrdiff_t p = 0; p < k; p++, src += row) {
-                ptrdiff_t j = j0;
-                for (; j + NR <= end; j += NR) {
-                    T *to = (T *)dst + j * k + p * NR;
-                    for (ptrdiff_t l = 0; l < NR; l += LANES) {
-                        __builtin_prefetch(src + j + l + 8 * row, 0, 3);
-                        v_store(to + l, v_load(src + j + l));
-                    }
-                }
-                if (j < end) {
-                    const ptrdiff_t w = (end - j + LANES - 1) / LANES * LANES;
-                    T *to = (T *)dst + j * k + p * w;
-                    for (; j < end; j += LANES, to += LANES) {
-                        v_store(to, v_loadn(src + j, end - j < LANES ? end - j : LANES));
-                    }
-                }
-            }
-        }
-        return;
-    }
-    for (ptrdiff_t j = 0; j < n; j += NR) {
-        const ptrdiff_t cols = n - j < NR ? n - j : NR;
-        const ptrdiff_t w = (cols + LANES - 1) / LANES * LANES;
-        const T *src = (const T *)b + j * col;
-        T *to = (T *)dst + j * k;
-        if (row == 1) {
-            FNN_NAME(gemm_pack_across)(cols, w, k, src, col, to);
-        } else {
-            for (ptrdiff_t p = 0; p < k; p++, src += row, to += w) {
-                for (ptrdiff_t i = 0; i < w; i++) {
-                    to[i] = i < cols ? src[i * col] : 0;
-                }
-            }
-        }
-    }
-}
+#include "kernels/gemm_pack.inc.h"
+#include "kernels/gemv.inc.h"
 
 static const fnn_gemm_tile FNN_NAME(gemm_tile) = {
     .tile = FNN_NAME(gemm_run),

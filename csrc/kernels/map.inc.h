@@ -2,13 +2,13 @@
  *
  * A step of 0 re-reads the same splat, so broadcasting costs no branch. y may be one of
  * the x exactly: a block is read before any of it is written. Semantics are PyTorch's
- * (maximum, minimum and relu keep NaN; relu(-0) is -0; sign(-0) is 0), save that sign keeps
- * NaN, and that gelu(-inf) is its limit, -0. */
+ * (maximum, minimum and relu keep NaN; relu(-0) is -0; sign(-0) is 0), save that sign
+ * keeps NaN, and that gelu(-inf) is its limit, -0. */
 
 #ifndef FNN_MAP
 
-/* FNN_MAP(name, unroll, inputs, result type, output type, full store, store of n, result
- * from a and b). Cheap kernels are unrolled, so that loop control does not show. */
+/* FNN_MAP(name, unroll, inputs, result type, output type, full store, store of n,
+ * result from a and b). Cheap kernels are unrolled: loop control would show. */
 #define FNN_MAP(name, unroll, inputs, R, out, put, put_n, e)                         \
     FNN_MATH R FNN_NAME(lane_##name)(V a, V b) {                                     \
         (void)b;                                                                     \

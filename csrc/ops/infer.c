@@ -192,7 +192,8 @@ fnn_status fnn_infer_inplace(fnn_call *c) {
                         fnn_dtype_name(x->dtype), fnn_dtype_name(dtype));
     }
     *y = *x;
-    for (int d = 0; d < x->ndim; d++) {
+    bool empty = fnn_numel(x) == 0;
+    for (int d = 0; d < x->ndim && !empty; d++) {
         if (x->stride[d] == 0 && x->shape[d] > 1) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "%s: expected x with memory of its own for every element, got an "

@@ -125,9 +125,9 @@ static fnn_status check_xent(const fnn_call *c, int x) {
                         "%s and %s",
                         c->op->name, FNN_SHAPE(logits), FNN_SHAPE(target));
     }
-    if (logits->stride[1] != 1 && logits->shape[1] > 1) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected contiguous rows (hint: "
-                        "contiguous())", c->op->name);
+    if (logits->stride[1] != 1 && logits->shape[1] > 1 && logits->shape[0] > 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected contiguous rows (hint: contiguous())", c->op->name);
     }
     if (logits->shape[1] == 0 && logits->shape[0] > 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected at least one class, got shape %s",

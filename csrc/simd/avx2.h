@@ -1,5 +1,5 @@
-/* The vector layer on AVX2 and FMA: two registers a vector, low lanes first. A mask is two
- * registers as well, all ones where true. See names.h. */
+/* The vector layer on AVX2 and FMA: two registers a vector, low lanes first. A mask is
+ * two registers as well, all ones where true. See names.h. */
 #include <immintrin.h>
 
 typedef struct {
@@ -271,7 +271,7 @@ SI __m256d split_ymm64(__m256d v, __m256d *e) {
     v = _mm256_blendv_pd(v, _mm256_mul_pd(v, _mm256_set1_pd(18014398509481984.0)),
                          tiny);
     __m256i u = _mm256_castpd_si256(v);
-    /* e + 1023, since there is no shift with sign; converted as the low bits of 2^52 + k */
+    /* e + 1023, for want of a signed shift; read as the low bits of 2^52 + k */
     __m256i bias = _mm256_set1_epi64x(0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
     __m256i k = _mm256_srli_epi64(_mm256_add_epi64(u, bias), 52);
     __m256d big =

@@ -55,14 +55,15 @@ SI vf32 f32_split(vf32 v, vf32 *e) {
     *e = _mm512_mask_add_ps(x, big, x, _mm512_set1_ps(1.0f));
     return _mm512_mask_mul_ps(m, big, m, _mm512_set1_ps(0.5f));
 }
-#define FNN_HTREE32(name, op)                                                           \
-    SI float f32_##name(vf32 v) {                                                       \
-        __m256 a = _mm256_##op##_ps(_mm512_castps512_ps256(v),                          \
-                                    _mm512_extractf32x8_ps(v, 1));                      \
-        __m128 b = _mm_##op##_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); \
-        b = _mm_##op##_ps(b, _mm_movehl_ps(b, b));                                      \
-        b = _mm_##op##_ss(b, _mm_shuffle_ps(b, b, 1));                                  \
-        return _mm_cvtss_f32(b);                                                        \
+#define FNN_HTREE32(name, op)                                                          \
+    SI float f32_##name(vf32 v) {                                                      \
+        __m256 a =                                                                     \
+            _mm256_##op##_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); \
+        __m128 b =                                                                     \
+            _mm_##op##_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));     \
+        b = _mm_##op##_ps(b, _mm_movehl_ps(b, b));                                     \
+        b = _mm_##op##_ss(b, _mm_shuffle_ps(b, b, 1));                                 \
+        return _mm_cvtss_f32(b);                                                       \
     }
 FNN_HTREE32(hsum, add)
 FNN_HTREE32(hmax, max)
@@ -145,13 +146,14 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
     *e = _mm512_mask_add_pd(x, big, x, _mm512_set1_pd(1.0));
     return _mm512_mask_mul_pd(m, big, m, _mm512_set1_pd(0.5));
 }
-#define FNN_HTREE64(name, op)                                                           \
-    SI double f64_##name(vf64 v) {                                                      \
-        __m256d a = _mm256_##op##_pd(_mm512_castpd512_pd256(v),                         \
-                                     _mm512_extractf64x4_pd(v, 1));                     \
-        __m128d b = _mm_##op##_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)); \
-        b = _mm_##op##_sd(b, _mm_unpackhi_pd(b, b));                                    \
-        return _mm_cvtsd_f64(b);                                                        \
+#define FNN_HTREE64(name, op)                                                          \
+    SI double f64_##name(vf64 v) {                                                     \
+        __m256d a =                                                                    \
+            _mm256_##op##_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1)); \
+        __m128d b =                                                                    \
+            _mm_##op##_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));     \
+        b = _mm_##op##_sd(b, _mm_unpackhi_pd(b, b));                                   \
+        return _mm_cvtsd_f64(b);                                                       \
     }
 FNN_HTREE64(hsum, add)
 FNN_HTREE64(hmax, max)

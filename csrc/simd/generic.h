@@ -85,7 +85,7 @@ SI double from64(uint64_t u) {
 
 BINARY2(add, a + b)
 BINARY2(sub, a - b)
-BINARY2(mul, a *b)
+BINARY2(mul, (a) * (b))
 BINARY2(div, a / b)
 BINARY2(maxnum, a > b ? a : b)
 BINARY2(minnum, a < b ? a : b)
@@ -99,15 +99,15 @@ UNARY2(abs, from32(bits32(a) & 0x7fffffffu), from64(bits64(a) & 0x7fffffffffffff
 COMPARE2(lt, a < b)
 COMPARE2(le, a <= b)
 COMPARE2(eq, a == b)
-MASK2(mand, a &b)
+MASK2(mand, (a) & (b))
 MASK2(mor, a | b)
 BINARY(copysign, f32, float, vf32, vf32, 16,
        from32((bits32(a) & 0x7fffffffu) | (bits32(b) & 0x80000000u)))
 BINARY(copysign, f64, double, vf64, vf64, 8,
        from64((bits64(a) & 0x7fffffffffffffffu) | (bits64(b) & 0x8000000000000000u)))
 
-/* Adding 2^23 to 0 <= m < 2^23 and taking it away again leaves the nearest integer; larger
- * m are integers. The sign is a's, for zeros too. */
+/* Adding 2^23 to 0 <= m < 2^23 and taking it away again leaves the nearest integer;
+ * larger m are integers. The sign is a's, for zeros too. */
 SI float round1_32(float a) {
     float m = from32(bits32(a) & 0x7fffffffu);
     float r = (m + 8388608.0f) - 8388608.0f;
@@ -123,8 +123,8 @@ SI double round1_64(double a) {
 UNARY2(round, round1_32(a), round1_64(a))
 
 /* 2^n in two factors: the first product is exact wherever the result is not zero, the
- * second rounds. Adding 1.5 * 2^23 leaves n in the low bits (garbage, but defined, for a
- * NaN: v is then NaN too). */
+ * second rounds. Adding 1.5 * 2^23 leaves n in the low bits (garbage, but defined, for
+ * a NaN: v is then NaN too). */
 SI float ldexp1_32(float a, float b) {
     uint32_t n = bits32(b + 12582912.0f) - 0x4b400000u;
     uint32_t half = (n >> 1) | (n & 0x80000000u);

@@ -1,5 +1,5 @@
-/* The vector layer on aarch64's NEON: four registers a vector, low lanes first. A mask is
- * four registers as well, all ones where true. See names.h. */
+/* The vector layer on aarch64's NEON: four registers a vector, low lanes first. A mask
+ * is four registers as well, all ones where true. See names.h. */
 #include <arm_neon.h>
 
 typedef struct {

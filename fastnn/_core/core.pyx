@@ -17,6 +17,7 @@ import numpy as np
 cimport cython
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport (
     PyCapsule_GetPointer,
@@ -58,11 +59,12 @@ def get_num_threads():
     return fnn_num_threads()
 
 
-def set_num_threads(int n):
+def set_num_threads(n):
     """Sets how many threads kernels may use, 1 to 256. Results do not depend on it.
 
     Raises: ValueError if n is not in that range.
     """
+    n = PyNumber_Index(n)
     if not 1 <= n <= 256:
         raise ValueError(f"set_num_threads: expected 1 to 256, got {n}")
     fnn_set_num_threads(n)

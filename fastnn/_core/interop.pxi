@@ -69,8 +69,9 @@ def from_numpy(array not None):
 
 cdef object numpy_dtype_for(object a):
     """The nearest fastnn dtype of what NumPy made of Python data."""
-    if a.dtype in DTYPE_OF_NUMPY:
-        return a.dtype.newbyteorder("=")
+    native = a.dtype.newbyteorder("=")
+    if native in DTYPE_OF_NUMPY:
+        return native
     kind = a.dtype.kind
     if kind in "iu":
         return np.dtype(np.int64)
@@ -207,7 +208,7 @@ def empty(tuple shape, d):
                          f"{len(shape)}")
     for i, n in enumerate(shape):
         try:
-            size = n
+            size = PyNumber_Index(n)
         except (TypeError, OverflowError):
             raise TypeError(f"empty: expected sizes as integers, got {shape!r}") from None
         if size < 0:
@@ -466,6 +467,20 @@ def _reduce(Tensor self, protocol):
     return _rebuild, (type(self), array, self.tracked), state or None
 
 
+def _setstate(Tensor self, state):
+    """Puts back a subclass's attributes."""
+    self.__dict__.update(state)
+
+
+def _copy(Tensor self):
+    """Another tensor over the same memory, a leaf, with the same attributes."""
+    cdef Tensor y = (type(self)).__new__(type(self))
+    adopt(y, self)
+    y.tracked = self.tracked
+    getattr(y, "__dict__", {}).update(getattr(self, "__dict__", {}))
+    return y
+
+
 def _deepcopy(Tensor self, memo):
     """A leaf of its own memory. Raises: RuntimeError for a result in a graph."""
     if self.node is not None:
@@ -483,5 +498,6 @@ def _deepcopy(Tensor self, memo):
 
 for _name, _function in (("numpy", _numpy), ("__array__", _array), ("item", _item),
                          ("__dlpack__", _dlpack), ("__dlpack_device__", _dlpack_device),
-                         ("__reduce_ex__", _reduce), ("__deepcopy__", _deepcopy)):
+                         ("__reduce_ex__", _reduce), ("__setstate__", _setstate),
+                         ("__copy__", _copy), ("__deepcopy__", _deepcopy)):
     install(_name, _function)

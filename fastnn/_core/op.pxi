@@ -48,6 +48,8 @@ cdef class Op:
 
     def into(self, Tensor out not None, *args):
         """Runs with the result written to `out`, which must have its shape and dtype."""
+        if self.op.n_out != 1 or self.op.flags & (FNN_VIEW | FNN_INPLACE):
+            raise TypeError(f"{self.name}: expected no out=: it has no single fresh result")
         return run_op(self, args, out)
 
     @property
@@ -131,7 +133,7 @@ cdef int make_ops() except -1:
 
 cdef int64_t integer(Op op, int i, object value) except? -1:
     try:
-        return value
+        return PyNumber_Index(value)
     except (TypeError, OverflowError):
         pass
     name = op.op.attr[i].name.decode()
@@ -200,14 +202,25 @@ cdef bint overlap(const fnn_tensor *a, const fnn_tensor *b):
     return a_lo < b_hi and b_lo < a_hi
 
 
+cdef inline bint takes_tensor(const fnn_op *op, Py_ssize_t i):
+    """Whether input i must have memory of its own: it is written, or viewed."""
+    return op.writes >> i & 1 or op.flags & FNN_VIEW
+
+
 cdef object run_converted(Op op, tuple args, Py_ssize_t n_in, Tensor out):
     """run_op with NumPy arrays and scalars among the inputs made tensors."""
     converted = list(args)
     for i in range(min(n_in, len(args))):
-        if isinstance(args[i], (np.ndarray, np.generic)):
+        written = takes_tensor(op.op, i)
+        if isinstance(args[i], Tensor):
+            continue
+        if isinstance(args[i], (np.ndarray, np.generic)) and not written:
             converted[i] = as_tensor(args[i], None)
-        elif not (args[i] is None or isinstance(args[i], (Tensor, float, int))):
-            raise TypeError(f"{op.name}: expected {op.inputs[i]} as a tensor or number, got "
+        elif written or i >= 4 or not isinstance(args[i], (float, int)):
+            if args[i] is None and op.op.optional >> i & 1:
+                continue
+            raise TypeError(f"{op.name}: expected {op.inputs[i]} as a tensor"
+                            f"{'' if written else ' or number'}, got "
                             f"{type(args[i]).__name__}")
     return run_op(op, tuple(converted), out)
 
@@ -290,7 +303,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
             elif obj is None and op.optional >> i & 1:
                 ins[i] = NULL
             elif i < 4 and isinstance(obj, (float, int)) and not isinstance(obj, np.generic) \
-                    and not op.writes >> i & 1:
+                    and not takes_tensor(op, i):
                 ins[i] = &scalar[i]
                 scalar[i].storage = NULL
                 scalar[i].data = <char *> &number[i]
@@ -323,8 +336,8 @@ cdef object run_op(Op self, tuple args, Tensor out):
                     run_op(COPY_, (out, run_op(self, args, None)), None)
                     return out
             for i in range(n_in):
-                if ins[i] != NULL and ins[i] != &target.t and \
-                        ins[i].storage == target.t.storage and \
+                # by address: two storages may wrap one array's memory
+                if ins[i] != NULL and ins[i] != &target.t and ins[i].storage != NULL and \
                         not (op.flags & FNN_ELEMENTWISE and
                              same_layout(ins[i], &target.t)) and overlap(ins[i], &target.t):
                     return without_overlap(self, args, n_in, target, out)
@@ -421,7 +434,7 @@ cdef int check_out(Op op, Tensor out, const fnn_tensor *expected, bint track) ex
                          f"{shape_tuple(expected)}, got {out.dtype.name} {out.shape}")
     if fnn_grad_enabled and (track or out.tracked):
         raise RuntimeError(f"{op.name}: expected no gradients with out= (hint: no_grad())")
-    for d in range(out.t.ndim):
+    for d in range(out.t.ndim if fnn_numel(&out.t) else 0):
         if out.t.stride[d] == 0 and out.t.shape[d] > 1:
             raise ValueError(f"{op.name}: expected out with memory for every element, got an "
                              "expanded view")
@@ -443,6 +456,8 @@ cdef int check_writes(Op op, fnn_call *c, Tensor target, bint track) except -1:
         if target.tracked and target.node is None:
             raise RuntimeError(f"{op.name}: expected a result or a tensor that does not "
                                "require grad, got a leaf that does (hint: no_grad())")
+        if target.is_view and target.t.storage.refs == 1:
+            target.is_view = False  # all that it was a view of is gone
         if target.is_view:
             raise RuntimeError(f"{op.name}: expected a whole tensor, got a view, whose "
                                "change in place cannot be recorded (hint: where or cat "

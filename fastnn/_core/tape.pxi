@@ -38,7 +38,8 @@ cdef class Node:
     cdef int n_in, n_out
     cdef tuple kept         # saved tensors and numbers
     cdef uint64_t *versions # of the saved tensors
-    cdef uint32_t kept_output  # bit i: kept[i] is output 0
+    cdef uint32_t kept_output  # bit i: kept[i] is an output
+    cdef tuple kept_from       # which one, by i; None: output 0
     cdef bint freed
     cdef dict output_hooks  # output -> {id: hook}
     cdef dict retained      # output -> weakref to the tensor
@@ -94,6 +95,8 @@ cdef class Node:
                 again = alias(<Tensor> result[i])
                 again.tracked = True
                 again.node = self
+                if self.kept_from is not None:
+                    again.output = self.kept_from[i]
                 result[i] = again
         return tuple(result)
 
@@ -186,19 +189,26 @@ cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result
             if isinstance(obj, Tensor):
                 x = <Tensor> obj
                 node.versions[i] = x.t.storage.version
-                if op.op.writes and index == 0:
+                if op.op.flags & FNN_INPLACE and index < n_in and \
+                        x.t.storage == first.t.storage:
                     node.versions[i] -= 1  # saved before this very call wrote it
         node.kept = tuple(kept)
     else:
         node.kept = ()
+    if first.node is not None and first.node.keeps(first):
+        first.node.retained.pop(first.output)  # changed in place: .grad is of what it is now
+        node.keep(first)
     first.node = node
     first.output = 0
     first.tracked = True
     return 0
 
 
-def record_function(str name, inputs, outputs, backward, saved):
-    """Puts a custom function on the tape: backward(*gy) gives the inputs' gradients."""
+def record_function(str name, inputs, outputs, backward, saved, saved_from):
+    """Puts a custom function on the tape: backward(*gy) gives the inputs' gradients.
+
+    saved_from : for each of saved, which output it is, or -1.
+    """
     cdef Node node = new_node(name, tuple(inputs), len(inputs), len(saved))
     cdef Tensor y
     cdef Py_ssize_t i
@@ -206,9 +216,12 @@ def record_function(str name, inputs, outputs, backward, saved):
     node.attrs = ()
     node.n_out = <int> len(outputs)
     node.kept = tuple(saved)
+    node.kept_from = tuple(saved_from)
     for i in range(len(saved)):
         if isinstance(saved[i], Tensor):
             node.versions[i] = (<Tensor> saved[i]).t.storage.version
+            if node.kept_from[i] >= 0 and i < 32 and fnn_is_float((<Tensor> saved[i]).t.dtype):
+                node.kept_output |= 1u << i
     for i in range(len(outputs)):
         y = outputs[i]
         if fnn_is_float(y.t.dtype):
@@ -311,6 +324,9 @@ cdef Tensor apply_hooks(dict hooks, Tensor g):
             if not isinstance(replaced, Tensor):
                 raise TypeError("hook: expected a tensor or None, got "
                                 f"{type(replaced).__name__}")
+            if (<Tensor> replaced).t.dtype != g.t.dtype or replaced.shape != g.shape:
+                raise ValueError(f"hook: expected a gradient of {g.dtype.name} {g.shape}, "
+                                 f"got {replaced.dtype.name} {replaced.shape}")
             g = replaced
     return g
 
@@ -326,7 +342,7 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create_graph, set taken) except 
             leaf.gradient = run_op(ADD, (old, g), None)
         return 0
     if create_graph:
-        leaf.gradient = g
+        leaf.gradient = run_op(COPY, (g,), None)  # g may be the user's, or another leaf's
         return 0
     if g.t.storage.refs > 1 or g.is_view or not fnn_is_contiguous(&g.t) or \
             <size_t> g.t.storage in taken:
@@ -461,6 +477,10 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                 for i in range(node.n_out):
                     for k in wanted.get((node, i), ()):
                         result[k] = gys[i]
+                        if accumulates and gys[i] is not None and \
+                                not (<Tensor> inputs[k]).retains_grad:
+                            accumulate(inputs[k], alias(gys[i]) if not create_graph
+                                       else gys[i], create_graph, set())
             if useful is not None and node not in useful:
                 continue
             if useful is not None and not any([edge in useful or (isinstance(edge, Tensor))

@@ -219,11 +219,16 @@ cdef class Tensor:
 
     @data.setter
     def data(self, Tensor value not None):
-        if self.t.storage != NULL:
-            fnn_storage_release(self.t.storage)
+        cdef fnn_storage *old = self.t.storage
+        check_made(value)
+        if self.tracked and value.t.dtype != self.t.dtype:
+            raise ValueError(f"data: expected {self.dtype.name} for a tensor that requires "
+                             f"grad, got {value.dtype.name}")
+        fnn_storage_retain(value.t.storage)  # first: value may be self
         self.t = value.t
-        fnn_storage_retain(self.t.storage)
         self.is_view = False
+        if old != NULL:
+            fnn_storage_release(old)
 
     # ---- Python protocols ----
 
@@ -291,6 +296,8 @@ cdef class Tensor:
         return operate(DIV, other, self)
 
     def __pow__(self, other, modulo):
+        if isinstance(other, (int, float)) and other == 2 and fnn_is_float(self.t.dtype):
+            return run_op(MUL, (self, self), None)  # one rounding, and no logarithm
         return operate(POW, self, other)
 
     def __rpow__(self, other, modulo):
@@ -364,6 +371,7 @@ cdef int adopt(Tensor self, Tensor source) except -1:
     """self := source's memory, outside the graph."""
     if self.t.storage != NULL:
         raise RuntimeError("Tensor: expected to be initialised once")
+    check_made(source)
     self.t = source.t
     fnn_storage_retain(self.t.storage)
     return 0
@@ -395,13 +403,18 @@ def install(str name, value):
     PyType_Modified(Tensor)
 
 
+cdef uint64_t hook_count = 0
+
+
 class HookHandle:
     """What register_hook returns; remove() takes the hook off."""
 
     def __init__(self, hooks, hook):
-        self._hooks = hooks
-        hooks[id(self)] = hook
+        global hook_count
+        hook_count += 1
+        self._hooks, self._key = hooks, hook_count  # the handle itself may be dropped
+        hooks[hook_count] = hook
 
     def remove(self):
         """Takes the hook off; more than once is harmless."""
-        self._hooks.pop(id(self), None)
+        self._hooks.pop(self._key, None)

@@ -84,8 +84,8 @@ def pow(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tens
     Gradient: gy exponent input^(exponent - 1), 0 where exponent is 0;
         gy y log(input), 0 where input is 0 and exponent is not negative.
     """
-    if out is None and exponent == 2 and isinstance(exponent, (int, float)):
-        return _mul(input, input)  # one rounding, and no logarithm
+    if out is None and isinstance(input, Tensor):
+        return input**exponent  # where a square is found
     return _pow(input, exponent) if out is None else _pow.into(out, input, exponent)
 
 
@@ -451,9 +451,11 @@ for _name, _function in {
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": _stable_sigmoid,
     "tanh": np.tanh,
-    "gelu": lambda x: x * _phi(x),
-    "gelu_tanh": lambda x: (
-        0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    "gelu": lambda x: np.where(x == -np.inf, 0, x * _phi(x)),
+    "gelu_tanh": lambda x: np.where(
+        x == -np.inf,
+        0,
+        x * _stable_sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
     ),
     "relu_backward": lambda gy, y: np.where(y > 0, gy, 0),
     "sigmoid_backward": lambda gy, y: gy * (1 - y) * y,

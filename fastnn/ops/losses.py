@@ -81,7 +81,7 @@ def cross_entropy(
         reduction : "mean" (over the weights of the labels), "sum" or "none".
         label_smoothing : share spread evenly over the classes, 0 to 1.
     Returns: a scalar, or target's shape for "none"; fresh.
-    Gradient: weight (softmax - target) over the divisor; only input has one.
+    Gradient: weight (softmax - target) over the divisor; weight's own by plain ops.
     Raises: IndexError for a label out of range; ValueError for shapes that do not fit.
     Example:
         >>> logits = fastnn.tensor([[0.0, 0.0]])
@@ -160,11 +160,16 @@ def _composite(
 
 @gradient(
     "cross_entropy",
-    saves={"x": "x", "target": "x", "weight": "x", "lse": "x", "norm": "x"},
+    saves={"x": "x weight", "target": "x weight", "weight": "x weight", "lse": "x",
+           "norm": "x"},
     composite=_composite,
 )
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     x, target, weight, lse, norm = node.saved
+    if node.needs(2):
+        from fastnn.autograd import composite_gradient
+
+        return composite_gradient(node, _composite, node.saved, gy)
     gx = _cross_entropy_backward(gy, x, target, weight, lse, norm, *node.attrs)
     return gx, None, None
 

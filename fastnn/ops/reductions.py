@@ -167,6 +167,10 @@ def _axes(dims: Any) -> Any:
     return dims if isinstance(dims, int) else tuple(dims) or None
 
 
+def _axis(dims: Any) -> Any:
+    return dims[0] if isinstance(dims, tuple) and dims else _axes(dims)
+
+
 @reference("sum")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
     return np.sum(x, axis=_axes(dims), keepdims=keepdim)
@@ -189,9 +193,9 @@ def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
 
 @reference("argmax")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.argmax(x, axis=_axes(dims), keepdims=keepdim)
+    return np.argmax(x, axis=_axis(dims), keepdims=keepdim)
 
 
 @reference("argmin")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.argmin(x, axis=_axes(dims), keepdims=keepdim)
+    return np.argmin(x, axis=_axis(dims), keepdims=keepdim)

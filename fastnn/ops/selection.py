@@ -105,14 +105,17 @@ def _(node: Node, gy: Tensor) -> Gradients:
 
 
 def _is_array(i: Any) -> bool:
-    return isinstance(i, (list, np.ndarray)) or (isinstance(i, Tensor) and i.ndim > 0)
+    return isinstance(i, np.ndarray) or (isinstance(i, Tensor) and i.ndim > 0)
 
 
 def _normalise(x: Tensor, index: Any) -> list[Any]:
     """The index as one entry for each dimension of x, with None for new ones."""
     items = list(index) if isinstance(index, tuple) else [index]
     used = 0
-    for i in items:
+    for k, i in enumerate(items):
+        if isinstance(i, list):
+            i = tensor_from(i, None, False)
+            i = items[k] = i if i.numel() else i.long()  # no numbers: no say on the dtype
         if isinstance(i, (bool, np.bool_)) or (
             isinstance(i, (Tensor, np.ndarray)) and str(i.dtype).endswith("bool")
         ):
@@ -164,19 +167,16 @@ def _basic(x: Tensor, items: list[Any]) -> tuple[Tensor, list[Any]]:
 
 def _index_array(i: Any, size: int) -> Tensor:
     """An index array as int64, counted from the start."""
-    t = i if isinstance(i, Tensor) else tensor_from(np.asarray(i, dtype=None), None, False)
-    if t.numel() == 0 and not isinstance(i, Tensor):
-        t = t.long()
+    t = tensor_from(i, None, False)
     if t.is_floating_point():
         raise TypeError(f"index: expected integers, got {t.dtype.name}")
-    values = t.numpy()
+    values = t.numpy().astype(np.int64)
     bad = (values < -size) | (values >= size)
     if bad.any():
         raise IndexError(
             f"index: expected indices from {-size} to {size - 1}, got {values[bad].flat[0]}"
         )
-    return tensor_from(np.where(values < 0, values + size, values).astype(np.int64), None,
-                       False)
+    return tensor_from(np.where(values < 0, values + size, values), None, False)
 
 
 def _gather_plan(x: Tensor, rest: list[Any]) -> tuple[list[int], Tensor, tuple[int, ...], int]:

@@ -1,0 +1,96 @@
+"""The GEMM against its definition, bit for bit: in blocks of 256 along k, one chain of
+fused multiply-adds from zero; block sums added in order; then bias, then activation."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+
+import numpy as np
+import pytest
+from helpers import assert_same_bits, laid_out
+
+import fastnn
+
+BLOCK = 256  # along k; part of the bits contract
+LIBM = ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
+FMA = {}
+for _name, _type, _dtype in (("fmaf", ctypes.c_float, np.float32),
+                             ("fma", ctypes.c_double, np.float64)):
+    _f = getattr(LIBM, _name)
+    _f.restype, _f.argtypes = _type, [_type] * 3
+    FMA[np.dtype(_dtype)] = _f
+
+
+def chain(a, b):
+    """The definition, element by element, with libm's correctly rounded fma."""
+    fma = FMA[a.dtype]
+    m, k = a.shape
+    c = np.zeros((m, b.shape[1]), a.dtype)
+    rows, columns = a.tolist(), b.T.tolist()
+    for i in range(m):
+        for j in range(b.shape[1]):
+            total = None
+            for start in range(0, k, BLOCK):
+                s = 0.0
+                for p in range(start, min(k, start + BLOCK)):
+                    s = fma(rows[i][p], columns[j][p], s)
+                s = a.dtype.type(s)
+                total = s if total is None else a.dtype.type(total + s)
+            c[i, j] = 0 if total is None else total
+    return c
+
+
+SIZES = [(1, 1, 1), (1, 5, 300), (4, 4, 4), (3, 1, 257), (7, 33, 64), (13, 17, 513),
+         (14, 32, 8), (15, 31, 100), (29, 3, 256), (2, 65, 255), (1, 1, 600), (5, 6, 0)]
+LAYOUTS = ["", "transposed", "strided", "reversed", "misaligned"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_the_chain(m, n, k, dtype):
+    rng = np.random.default_rng([m, n, k])
+    a = (rng.standard_normal((m, k)) * np.exp(rng.uniform(-8, 8, (m, k)))).astype(dtype)
+    b = rng.standard_normal((k, n)).astype(dtype)
+    expected = fastnn.from_numpy(chain(a, b))
+    for left in LAYOUTS:
+        for right in LAYOUTS:
+            x, y = (fastnn.from_numpy(laid_out(v, how))
+                    for v, how in ((a, left), (b, right)))
+            assert_same_bits(x @ y, expected, f"{left or 'plain'} @ {right or 'plain'}")
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "gelu"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 10, 128), (33, 65, 300), (150, 70, 20)])
+def test_the_epilogue_is_the_ops_one_after_the_other(m, n, k, bias, activation):
+    fastnn.manual_seed(m)
+    x, w, b = fastnn.randn(m, k), fastnn.randn(n, k), fastnn.randn(n)
+    expected = x @ w.T
+    expected = expected + b if bias else expected
+    if activation:
+        expected = getattr(fastnn, activation)(expected)
+    got = fastnn.linear(x, w, b if bias else None, activation)
+    assert_same_bits(got, expected)
+
+
+def test_special_values_flow_through():
+    a = np.array([[np.inf, 1], [np.nan, 0], [1e-40, 1e-40], [3e38, 3e38]], np.float32)
+    b = np.array([[1, -1], [1e-40, 1]], np.float32)
+    with np.errstate(all="ignore"):
+        expected = fastnn.from_numpy(chain(a, b))
+    assert_same_bits(fastnn.from_numpy(a) @ fastnn.from_numpy(b), expected)
+
+
+@pytest.mark.parametrize("k", [64, 256, 1024, 4096])
+def test_error_is_at_most_twice_pytorchs(k):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(k)
+    a = rng.standard_normal((40, k)).astype(np.float32)
+    b = rng.standard_normal((k, 50)).astype(np.float32)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    scale = np.abs(a.astype(np.float64)) @ np.abs(b.astype(np.float64))
+    ours = np.abs((fastnn.from_numpy(a) @ fastnn.from_numpy(b)).numpy() - exact) / scale
+    theirs = np.abs((torch.from_numpy(a) @ torch.from_numpy(b)).numpy() - exact) / scale
+    assert ours.max() <= 2 * theirs.max()
+    assert ours.mean() <= 2 * theirs.mean()

@@ -1,0 +1,121 @@
+"""exp, log, tanh, sigmoid within 2 units in the last place, over all float32 values (slow),
+and over a spread of them (always); float64 against mpmath's digits where installed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import fastnn
+
+ULP = 2.0
+CHUNK = 1 << 24
+
+
+def sigmoid64(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1.0) / (1 + e)
+
+
+FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": sigmoid64}
+
+
+def units(got, exact):
+    """|got - exact| in float32 units in the last place of exact; NaN and inf must match."""
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(np.float32)
+        special = ~np.isfinite(rounded) | ~np.isfinite(got)
+        top = np.isinf(rounded) != np.isinf(got)  # an overflow one unit early or late
+        both_nan = np.isnan(rounded) == np.isnan(got)
+        assert both_nan.all(), "NaN in the wrong place"
+        assert not (top & (np.abs(exact) < 3.4028e38)).any()
+        finite_exact = np.where(special, 1.0, exact)
+        exponent = np.floor(np.log2(np.maximum(np.abs(finite_exact), 2.0**-126)))
+        unit = np.exp2(np.maximum(exponent, -126) - 23)
+        error = np.abs(np.where(special, 1.0, got.astype(np.float64)) - finite_exact)
+    return error / unit
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_spread_of_float32(name):
+    bits = np.arange(0, 2**32, 4093, dtype=np.uint64).astype(np.uint32)
+    x = bits.view(np.float32)
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[name](x.astype(np.float64))
+    got = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+    assert units(got, exact).max() <= ULP
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_all_float32(name):
+    worst = 0.0
+    for start in range(0, 2**32, CHUNK):
+        x = np.arange(start, start + CHUNK, dtype=np.uint64).astype(np.uint32)
+        x = x.view(np.float32)
+        with np.errstate(all="ignore"):
+            exact = FUNCTIONS[name](x.astype(np.float64))
+        got = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+        worst = max(worst, float(units(got, exact).max()))
+    print(f"{name}: {worst:.3f} ulp at most over all float32 values")
+    assert worst <= ULP
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "erf"])
+def test_float64(name):
+    mpmath = pytest.importorskip("mpmath")
+    mpmath.mp.prec = 120
+    one = mpmath.mpf(1)
+    exact = {"exp": mpmath.exp, "log": mpmath.log, "tanh": mpmath.tanh,
+             "sigmoid": lambda v: one / (one + mpmath.exp(-v)), "erf": mpmath.erf}[name]
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-30, 30, 300), rng.uniform(-1, 1, 300),
+                        10.0 ** rng.uniform(-300, 2, 100), [-700, 700, -740, 5e-324]])
+    x = np.abs(x) if name == "log" else x
+    got = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+    for v, g in zip(x, got, strict=True):
+        true = exact(mpmath.mpf(float(v)))
+        unit = math.ulp(float(true)) if true != 0 else 5e-324
+        assert abs(mpmath.mpf(float(g)) - true) <= ULP * unit, (v, g)
+
+
+LIMITS = {
+    "exp": {np.inf: np.inf, -np.inf: 0.0, 0.0: 1.0, 89.0: np.inf, -104.0: 0.0},
+    "log": {np.inf: np.inf, 0.0: -np.inf, -0.0: -np.inf, -1.0: np.nan, 1.0: 0.0},
+    "tanh": {np.inf: 1.0, -np.inf: -1.0, 0.0: 0.0, 1e-45: 1e-45, 20.0: 1.0},
+    "sigmoid": {np.inf: 1.0, -np.inf: 0.0, 0.0: 0.5, -104.0: 0.0},
+    "erf": {np.inf: 1.0, -np.inf: -1.0, 0.0: 0.0},
+    "gelu": {np.inf: np.inf, -np.inf: 0.0, 0.0: 0.0},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_and_nan(name, dtype):
+    table = dict(LIMITS[name])
+    if dtype is np.float64:
+        table = {k: v for k, v in table.items() if abs(k) not in (89.0, 104.0, 1e-45)}
+    x = np.array([*table, np.nan], dtype)
+    got = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(got, np.array([*table.values(), np.nan], dtype))
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf"])
+def test_odd_functions_are_odd_to_the_bit(name):
+    x = np.concatenate([np.linspace(0, 10, 999), [0.0, 1e-40]]).astype(np.float32)
+    f = getattr(fastnn, name)
+    plus, minus = f(fastnn.from_numpy(x)).numpy(), f(fastnn.from_numpy(-x)).numpy()
+    assert (plus.view(np.uint32) ^ minus.view(np.uint32) == 0x80000000).all()
+
+
+def test_pow_has_c99s_special_values():
+    special = [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, np.inf, -np.inf, np.nan]
+    a, b = (v.reshape(-1) for v in np.meshgrid(special, special))
+    with np.errstate(all="ignore"):
+        expected = np.power(a, b)
+    got = fastnn.pow(fastnn.from_numpy(a), fastnn.from_numpy(b)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=5e-16)
+    number = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(expected[number]))
