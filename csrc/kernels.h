@@ -81,6 +81,10 @@ typedef struct {
 typedef void (*fnn_sgd_fn)(ptrdiff_t n, void *p, const void *g, void *buf,
                            const fnn_sgd_args *args);
 
+/* n rounds of independent fused multiply-adds in registers; returns the flops done and
+ * writes one element to sink. For benchmarks. */
+typedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink);
+
 /* ---- GEMM micro-kernels ------------------------------------------------------------- */
 
 /* Length of a k-block, part of the bits contract: every block is one FMA chain from zero in

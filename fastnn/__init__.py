@@ -12,27 +12,31 @@ except ImportError as error:
         "with `python -m pip install -e .`"
     ) from error
 
-from fastnn import autograd, nn, ops, optim
-from fastnn._core import (
-    Tensor,
-    bool,
-    device,
-    dtype,
-    empty_cache,
-    float32,
-    float64,
-    from_dlpack,
-    from_numpy,
-    get_num_threads,
-    int32,
-    int64,
-    isa,
-    memory_stats,
-    set_num_threads,
-    uint8,
-)
-from fastnn._version import __version__
-from fastnn.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from fastnn import autograd as autograd
+from fastnn import nn as nn
+from fastnn import ops as ops
+from fastnn import optim as optim
+from fastnn._core import Tensor as Tensor
+from fastnn._core import bool as bool
+from fastnn._core import device as device
+from fastnn._core import dtype as dtype
+from fastnn._core import empty_cache as empty_cache
+from fastnn._core import float32 as float32
+from fastnn._core import float64 as float64
+from fastnn._core import from_dlpack as from_dlpack
+from fastnn._core import from_numpy as from_numpy
+from fastnn._core import get_num_threads as get_num_threads
+from fastnn._core import int32 as int32
+from fastnn._core import int64 as int64
+from fastnn._core import isa as isa
+from fastnn._core import memory_stats as memory_stats
+from fastnn._core import set_num_threads as set_num_threads
+from fastnn._core import uint8 as uint8
+from fastnn._version import __version__ as __version__
+from fastnn.autograd import enable_grad as enable_grad
+from fastnn.autograd import is_grad_enabled as is_grad_enabled
+from fastnn.autograd import no_grad as no_grad
+from fastnn.autograd import set_grad_enabled as set_grad_enabled
 from fastnn.ops import *  # noqa: F403
-from fastnn.ops.random import Generator, default_generator
-
+from fastnn.ops.random import Generator as Generator
+from fastnn.ops.random import default_generator as default_generator

@@ -207,7 +207,9 @@ class Function:
         return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
-def composite_gradient(node: Any, composite: Any, saved: tuple[Any, ...], gy: Tensor) -> Any:
+def composite_gradient(
+    node: Any, composite: Any, saved: tuple[Any, ...], gy: Tensor
+) -> tuple[Tensor | None, ...]:
     """Gradients through an op's composite form, recorded."""
     inputs = list(saved[: len(node.next_functions)])
     wanted = [i for i in range(len(inputs)) if node.needs(i)]

@@ -64,11 +64,10 @@ def test_everything_public_has_a_docstring():
 
 
 def test_ops_say_what_they_are():
-    """One line of meaning first, ended by a full stop; and for ops a gradient."""
+    """Meaning first, ended by a full stop."""
     for name, f in fastnn.ops._registry.PUBLIC.items():
-        first = f.__doc__.strip().splitlines()[0]
-        assert first[-1] in ".:;", name
-        assert len(first) <= 92, name
+        first = f.__doc__.strip().split("\n\n")[0]
+        assert first.endswith("."), name
 
 
 def test_errors_start_with_the_name_of_the_op():

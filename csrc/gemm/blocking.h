@@ -34,7 +34,9 @@ static inline ptrdiff_t fnn_gemm_nc(ptrdiff_t size) {
 /* Rows up to which B is read in place where its rows are contiguous. */
 #define FNN_GEMM_PLACE_B_TILES 1
 /* Columns, in panels, up to which A is read in place. */
+#ifndef FNN_GEMM_PLACE_A_PANELS
 #define FNN_GEMM_PLACE_A_PANELS 4
+#endif
 /* Multiply-adds below which one thread does it all. */
 #define FNN_GEMM_SERIAL (1 << 19)
 

@@ -6,3 +6,4 @@
 #include "kernels/random.inc.h"
 #include "kernels/sgd.inc.h"
 #include "kernels/gemm.inc.h"
+#include "kernels/peak.inc.h"

@@ -21,21 +21,14 @@
  * registers): 6 x 2, 2 and 1 of 16. NEON (a vector is four): 6 x 4, 4 and 1 of 32. */
 #define GEMV_UP_TO_6(X, m) X(m, 1) X(m, 2) X(m, 3) X(m, 4) X(m, 5) X(m, 6)
 #define GEMV_UP_TO_8(X, m) GEMV_UP_TO_6(X, m) X(m, 7) X(m, 8)
-#ifndef PFB
-#define PFB 16
-#endif
-#define GEMV_LARGE (96 << 10) /* elements of B that make it large */
-#ifndef PACK_SPAN
-#define PACK_SPAN 4
-#endif
-#define GEMV_FAR (4 << 20) /* elements of B that no cache holds */
-#define GEMV_AHEAD 8 /* rows, or lines of a column, prefetched ahead */
+#define GEMM_AHEAD 16        /* rows of a packed panel of B prefetched ahead */
+#define GEMV_LARGE (96 << 10) /* elements of B from which it is read in long runs */
+#define GEMV_FAR (4 << 20)   /* elements of B that no cache holds */
+#define GEMV_AHEAD 8         /* lines of a column prefetched ahead where it is far */
 #if FNN_TIER == FNN_TIER_avx512
 #define GEMM_MR 14
 #define GEMM_NV 2
-#ifndef GEMM_UNROLL
 #define GEMM_UNROLL 4
-#endif
 #define GEMM_SQUARE_UNROLL 16
 #define GEMM_MASK_ALWAYS 1 /* masks cost nothing */
 #define GEMM_ROWS(X, Y) X(1, Y) X(2, Y) X(3, Y) X(4, Y) X(5, Y) X(6, Y) X(7, Y) X(8, Y) \
@@ -68,9 +61,7 @@
 #else
 #define GEMM_MR 6
 #define GEMM_NV 1
-#ifndef GEMM_UNROLL
 #define GEMM_UNROLL 4
-#endif
 #define GEMM_SQUARE_UNROLL 16
 #define GEMM_MASK_ALWAYS 0
 #define GEMM_ROWS(X, Y) X(1, Y) X(2, Y) X(3, Y) X(4, Y) X(5, Y) X(6, Y)
@@ -186,16 +177,6 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
             __builtin_prefetch(c + i * ldc + t->n - 1, 1, 3);
         }
     }
-    _Pragma(FNN_STR(GCC unroll GEMM_UNROLL))
-    for (ptrdiff_t p = 0; p < k; p++) {
-        V b0 = masked && nv == 1 ? v_loadn(b, tail) : v_load(b);
-        V b1 = nv == 1 ? b0 : masked ? v_loadn(b + LANES, tail) : v_load(b + LANES);
-        if (packed) {
-            __builtin_prefetch(b + PFB * nv * LANES, 0, 3);
-            if (nv == 2) {
-                __builtin_prefetch(b + (2*PFB+1) * LANES, 0, 3);
-            }
-        }
 #define STEP(i)                                                                         \
     if (i < m) {                                                                        \
         V x = v_set1(a[i * a_row]);                                                     \
@@ -204,11 +185,31 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
             c##i##_1 = v_fma(x, b1, c##i##_1);                                          \
         }                                                                               \
     }
-        GEMM_ALL_ROWS(STEP)
-#undef STEP
-        a += a_k;
-        b += b_k;
+#define ONE_K                                                                           \
+    {                                                                                   \
+        V b0 = masked && nv == 1 ? v_loadn(b, tail) : v_load(b);                        \
+        V b1 = nv == 1 ? b0 : masked ? v_loadn(b + LANES, tail) : v_load(b + LANES);    \
+        if (packed) {                                                                   \
+            __builtin_prefetch(b + GEMM_AHEAD * nv * LANES, 0, 3);                      \
+            if (nv == 2) {                                                              \
+                __builtin_prefetch(b + (2 * GEMM_AHEAD + 1) * LANES, 0, 3);             \
+            }                                                                           \
+        }                                                                               \
+        GEMM_ALL_ROWS(STEP)                                                             \
+        a += a_k;                                                                       \
+        b += b_k;                                                                       \
     }
+    const int unroll = masked ? 1 : GEMM_UNROLL;
+    ptrdiff_t p = 0;
+    for (; p + unroll <= k; p += unroll) {
+#pragma GCC unroll 4
+        for (int u = 0; u < unroll; u++)
+            ONE_K
+    }
+    for (; p < k; p++)
+        ONE_K
+#undef ONE_K
+#undef STEP
 
 #define STORE(i)                                                                        \
     if (i < m) {                                                                        \

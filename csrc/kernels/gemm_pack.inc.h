@@ -217,7 +217,7 @@ static void FNN_NAME(gemm_pack_a)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, con
 
 static void FNN_NAME(gemm_pack_b)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
                                   ptrdiff_t col, void *dst) {
-    enum { NR = GEMM_NV * LANES, SPAN = PACK_SPAN * NR };
+    enum { NR = GEMM_NV * LANES, SPAN = 4 * NR };
     if (col == 1) {
         /* Along the rows of memory, four panels at a time. */
         for (ptrdiff_t j0 = 0; j0 < n; j0 += SPAN) {

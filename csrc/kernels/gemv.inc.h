@@ -21,7 +21,7 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
 #define SET(v) V c0_##v = v_zero(), c1_##v = v_zero(), c2_##v = v_zero(), c3_##v = v_zero();
         ALL_COLS(SET)
 #undef SET
-        _Pragma(FNN_STR(GCC unroll GEMM_UNROLL))
+#pragma GCC unroll 2
         for (ptrdiff_t p = 0; p < k; p++) {
             V x0 = v_set1(a[0]);
             V x1 = m > 1 ? v_set1(a[a_row]) : x0;
@@ -40,7 +40,6 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
         if (m > 3) {                                                                    \
             c3_##v = v_fma(x3, y, c3_##v);                                              \
         }                                                                               \
-        __builtin_prefetch(b + GEMV_AHEAD * b_k + v * LANES, 0, 3);                     \
     }
             ALL_COLS(STEP)
 #undef STEP

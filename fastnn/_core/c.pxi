@@ -93,3 +93,9 @@ cdef extern from "cpu.h" nogil:
     const char *fnn_isa_name()
     fnn_status fnn_isa_select(const char *name, fnn_error *err)
     const char *fnn_isa_available(int i)
+
+cdef extern from "kernels.h" nogil:
+    ctypedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink)
+    ctypedef struct fnn_kernels:
+        fnn_peak_fn peak[2]
+    const fnn_kernels *fnn_k

@@ -95,6 +95,15 @@ def set_isa(str name):
         error(status, err.text)
 
 
+def fma_loop(ptrdiff_t rounds, dtype):
+    """Fused multiply-adds in registers on one thread, to time; returns the flops done."""
+    cdef double flops, sink
+    cdef int wide = dtype_code(dtype) == FNN_FLOAT64
+    with nogil:
+        flops = fnn_k.peak[wide](rounds, &sink)
+    return flops
+
+
 def memory_stats():
     """Bytes and counts of the caching allocator (dict of str to int).
 

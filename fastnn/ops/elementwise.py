@@ -7,6 +7,7 @@ Every function takes tensors of any strides and returns a fresh tensor, or write
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -113,9 +114,10 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     return _where(condition, input, other)
 
 
-METHOD_WHERE = public(method="where", function=False)(
-    lambda self, condition, other: _where(condition, self, other)
-)
+@public(method="where", function=False)
+def _where_method(self: Tensor, condition: Tensor, other: Operand) -> Tensor:
+    """self where condition, else other. As fastnn.where."""
+    return _where(condition, self, other)
 
 
 @public(method=True)
@@ -426,7 +428,7 @@ def _stable_sigmoid(x: Any) -> Any:
     return np.where(x < 0, e, 1.0) / (1 + e)
 
 
-for _name, _function in {
+_IN_NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -463,7 +465,8 @@ for _name, _function in {
     "gelu_backward": lambda gy, x: (
         gy * (_phi(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
     ),
-}.items():
+}
+for _name, _function in _IN_NUMPY.items():
     reference(_name)(_function)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from fastnn.ops._registry import (
     Gradients,
     Node,
+    Op,
     Tensor,
     gradient,
     no_gradient,
@@ -36,7 +37,7 @@ def _reduction(name: str, reduction: str) -> int:
     return REDUCTIONS[reduction]
 
 
-def _over(row: Any, input: Tensor, dim: int) -> Tensor:
+def _over(row: Op, input: Tensor, dim: int) -> Tensor:
     at = dimension(row.name, dim, max(input.ndim, 1))
     if input.ndim == 0:
         return reshape(row(reshape(input, (1,))), ())
@@ -191,7 +192,8 @@ def _(x: Any) -> Any:
 
 @reference("mse_loss")
 def _(x: Any, y: Any, *, reduction: str = "mean") -> Any:
-    return {"none": lambda d: d, "mean": np.mean, "sum": np.sum}[reduction]((x - y) ** 2)
+    square = (x - y) ** 2
+    return square if reduction == "none" else getattr(np, reduction)(square)
 
 
 @reference("cross_entropy")

@@ -94,7 +94,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 def _along(input: Tensor, dim: int, keepdim: bool, arg: Any) -> Extremum:
-    at = dimension("max" if arg is _argmax else "min", dim, max(input.ndim, 1))
+    at = dimension("max" if arg is _argmax else "min", dim, input.ndim or 1)
     if input.ndim == 0:
         return Extremum(_reshape(input, ()), arg(input))
     index = arg(input, at, True)

@@ -62,9 +62,10 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
         return _reshape(_copy(input), tuple(shape))
 
 
-METHOD_RESHAPE = public(method="reshape", function=False)(
-    lambda self, *shape: reshape(self, sizes(shape))
-)
+@public(method="reshape", function=False)
+def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
+    """As fastnn.reshape; x.reshape(2, 3) and x.reshape((2, 3)) alike."""
+    return reshape(self, sizes(shape))
 
 
 @public()
@@ -73,9 +74,10 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     return _permute(input, tuple(dims))
 
 
-METHOD_PERMUTE = public(method="permute", function=False)(
-    lambda self, *dims: _permute(self, sizes(dims))
-)
+@public(method="permute", function=False)
+def _permute_method(self: Tensor, *dims: Any) -> Tensor:
+    """As fastnn.permute; x.permute(1, 0) and x.permute((1, 0)) alike."""
+    return _permute(self, sizes(dims))
 
 
 @public(method=True)
