@@ -552,6 +552,10 @@ ROWS["sgd_step"] = Row(
 
 # ---- composites -------------------------------------------------------------------------
 
+unary("silu")
+ROWS["silu"].samples.pop()  # extremes: x times a denormal sigmoid keeps few digits
+ROWS["silu"].hostile = [Hostile(("x",), TypeError, "sigmoid"), Hostile((), TypeError, "silu")]
+
 ROWS["stack"] = Row(
     [Sample(([normal(2, 3), normal(2, 3, key=1)],)),
      Sample(([normal(2, 3), normal(2, 3, key=1)], -1)), Sample(([normal()], 0))],

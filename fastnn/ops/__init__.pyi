@@ -64,6 +64,7 @@ from fastnn.ops.views import select as select
 from fastnn.ops.random import set_rng_state as set_rng_state
 from fastnn.ops.elementwise import sigmoid as sigmoid
 from fastnn.ops.elementwise import sign as sign
+from fastnn.ops.elementwise import silu as silu
 from fastnn.ops.losses import softmax as softmax
 from fastnn.ops.views import split as split
 from fastnn.ops.elementwise import sqrt as sqrt

@@ -338,6 +338,18 @@ def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None)
     return row(input) if out is None else row.into(out, input)
 
 
+@public(composite=True)
+def silu(input: Tensor) -> Tensor:
+    """input sigmoid(input), also called swish.
+
+    Parameters: input : float Tensor.
+    Returns: input's shape and dtype; fresh.
+    Gradient: gy s (1 + x (1 - s)), s = sigmoid(x).
+    Source: Elfwing, Uchibe and Doya, Neural Networks 107 (2018), 3-11.
+    """
+    return _mul(input, _sigmoid(input))
+
+
 @gradient("relu", saves={"y": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
     return (_relu_backward(gy, node.saved[0]),)
@@ -453,6 +465,7 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": _stable_sigmoid,
     "tanh": np.tanh,
+    "silu": lambda x: x * _stable_sigmoid(x),
     "gelu": lambda x: np.where(x == -np.inf, 0, x * _phi(x)),
     "gelu_tanh": lambda x: np.where(
         x == -np.inf,
