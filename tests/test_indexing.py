@@ -121,7 +121,8 @@ def test_as_in_pytorch():
     def backwards(i):  # not in PyTorch
         return isinstance(i, slice) and (i.step or 1) < 0
 
-    cases = BASIC + ARRAYS + [(0, slice(None), [1, 2]), ([0, 1], 1, [1, 2]), (slice(None), [0, 1], 1)]
+    cases = [*BASIC, *ARRAYS, (0, slice(None), [1, 2]), ([0, 1], 1, [1, 2]),
+             (slice(None), [0, 1], 1)]
     for index in cases:
         flat = index if isinstance(index, tuple) else (index,)
         if any(backwards(i) or isinstance(i, np.ndarray) for i in flat):

@@ -164,7 +164,7 @@ def test_leaves_are_refused():
                lambda: x.copy_(x.detach()), lambda: x.div_(2), lambda: x.sub_(1),
                lambda: x.__setitem__(0, 1.0), lambda: x.uniform_()]
     for change in changes:
-        with pytest.raises(RuntimeError, match="leaf|view"):
+        with pytest.raises(RuntimeError, match=r"leaf|view"):
             change()
     assert x.tolist() == A
     assert x._version == 0

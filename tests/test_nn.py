@@ -115,7 +115,7 @@ def test_state_dict():
     assert not any(v.requires_grad for v in state.values())
     assert np.shares_memory(state["scale"].numpy(), net.scale.detach().numpy())
     assert net.state_dict(keep_vars=True)["scale"] is net.scale
-    assert list(net.rest.state_dict(prefix="x."))[0] == "x.1.weight"
+    assert next(iter(net.rest.state_dict(prefix="x."))) == "x.1.weight"
 
     other = Net()
     assert other.first.weight.tolist() != net.first.weight.tolist()
@@ -142,7 +142,7 @@ def test_a_state_that_does_not_fit():
     for part in ("Net.load_state_dict", "missing: scale", "unexpected: extra",
                  "first.bias: expected shape (4,), got (5,)", "strict=False"):
         assert part in str(raised.value)
-    with pytest.raises(RuntimeError, match="first.bias"):
+    with pytest.raises(RuntimeError, match=r"first\.bias"):
         net.load_state_dict(state, strict=False)
     for name, value in net.state_dict().items():  # nothing has changed
         np.testing.assert_array_equal(value.numpy(), before[name])

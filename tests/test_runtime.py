@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,25 +196,28 @@ def test_many_callers_get_the_right_bits(n, threads):
 
 
 @pytest.mark.unsanitized
-def test_kernels_run_without_the_gil():
-    """While a large product runs, another thread gets on in Python."""
-    a = fastnn.ones(1500, 1500)
-    counted, stop = [0], threading.Event()
+def test_kernels_run_without_the_gil(threads):
+    """While a large product runs, another thread never stands still for as long."""
+    fastnn.set_num_threads(1)
+    a = fastnn.ones(2000, 2000)
+    longest, stop = [0.0], threading.Event()
 
-    def count():
+    def watch():
+        last = time.perf_counter()
         while not stop.is_set():
-            counted[0] += 1
+            now = time.perf_counter()
+            longest[0], last = max(longest[0], now - last), now
 
-    thread = threading.Thread(target=count)
+    thread = threading.Thread(target=watch)
     thread.start()
-    inside = []
-    for _ in range(5):
-        before = counted[0]
+    share = []
+    for _ in range(8):
+        longest[0], start = 0.0, time.perf_counter()
         _core.op_named("matmul")(a, a)
-        inside.append(counted[0] - before)
+        share.append(longest[0] / (time.perf_counter() - start))
     stop.set()
     thread.join()
-    assert max(inside) > 0
+    assert min(share) < 0.6
 
 
 # ---- memory ----
@@ -257,7 +261,7 @@ def test_the_cache_is_bounded(tmp_path):
 def test_out_of_memory_is_an_exception():
     before = fastnn.memory_stats()["allocated_bytes"]
     with pytest.raises(MemoryError):
-        fastnn.empty(1 << 44)
+        fastnn.empty(1 << 50)
     x = fastnn.ones(1 << 12)
     with pytest.raises(MemoryError):
         x.view(-1, 1, 1) + x.view(1, -1, 1) + fastnn.ones(1, 1, 1 << 25)
