@@ -68,6 +68,7 @@ typedef struct fnn_storage {
     int32_t device;
     bool read_only;
     uint64_t version;               /* bumped by every write; checked by the tape */
+    uint64_t history;               /* bumped by writes that the tape recorded */
     void (*release)(void *context); /* NULL: the allocator's own block */
     void *context;
 } fnn_storage;

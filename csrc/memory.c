@@ -310,6 +310,7 @@ static fnn_storage *fill_storage(block *b, void *data, int64_t nbytes) {
     s->device = FNN_CPU_DEVICE;
     s->read_only = false;
     s->version = 0;
+    s->history = 0;
     s->release = NULL;
     s->context = NULL;
     return s;

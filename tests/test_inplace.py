@@ -325,3 +325,14 @@ def test_an_op_that_fails_leaves_its_operands():
     assert x.tolist() == [1, 2]
     assert x._version == 0
     assert _core.memory_stats()["allocated_bytes"] >= 0
+
+
+def test_a_view_kept_across_an_optimizer_step_stays_usable():
+    """A change that is not recorded leaves the view's history true."""
+    w = fastnn.ones(2, 3, requires_grad=True)
+    kept = w.t()
+    with fastnn.no_grad():
+        w.mul_(2)
+    kept.sum().backward()
+    assert kept.detach().numpy().tolist() == [[2, 2]] * 3
+    assert w.grad.tolist() == [[1, 1, 1]] * 2

@@ -458,3 +458,14 @@ def test_assigning_data():
     assert shares(x, y)
     with pytest.raises(ValueError, match="float32"):
         x.data = fastnn.arange(3)
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "empty", "rand", "randn"])
+def test_factories_take_a_device(name):
+    make = getattr(fastnn, name)
+    assert make(2, 3, device="cpu").device == fastnn.device("cpu")
+    assert make(2, device=fastnn.device("cpu"), requires_grad=True).requires_grad
+    with pytest.raises(RuntimeError, match=r"cpu.*cuda"):
+        make(2, device="cuda")
+    with pytest.raises(RuntimeError, match=r"cpu.*cuda"):
+        make(2).cuda()

@@ -24,6 +24,7 @@ cdef extern from "core.h" nogil:
         int64_t nbytes
         bint read_only
         uint64_t version
+        uint64_t history
     ctypedef struct fnn_tensor:
         fnn_storage *storage
         char *data

@@ -297,7 +297,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 ins[i] = &x.t
                 if x.tracked:
                     track = True
-                    if x.is_view and x.view_version != x.t.storage.version and \
+                    if x.is_view and x.view_history != x.t.storage.history and \
                             fnn_grad_enabled:
                         stale_view(self, x)
             elif obj is None and op.optional >> i & 1:
@@ -404,7 +404,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
     # record
     if op.flags & FNN_VIEW:
         y.is_view = True
-        y.view_version = y.t.storage.version
+        y.view_history = y.t.storage.history
     if track and fnn_grad_enabled and self.gradient is not None and out is None:
         record(self, inputs, n_in, self.all_attrs(args, first_attr), result, <Tensor> first)
     if recorder is not None:
@@ -478,4 +478,4 @@ cdef int stale_view(Op op, Tensor x) except -1:
     if x.node is None:
         return 0
     raise RuntimeError(f"{op.name}: expected a view of what is there now, got one taken before "
-                       "its memory was changed in place (hint: take the view again)")
+                       "a recorded change in place of its memory (hint: take the view again)")

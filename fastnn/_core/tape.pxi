@@ -198,6 +198,8 @@ cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result
     if first.node is not None and first.node.keeps(first):
         first.node.retained.pop(first.output)  # changed in place: .grad is of what it is now
         node.keep(first)
+    if op.op.flags & FNN_INPLACE:
+        first.t.storage.history += 1
     first.node = node
     first.output = 0
     first.tracked = True

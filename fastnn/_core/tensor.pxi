@@ -23,7 +23,7 @@ cdef class Tensor:
     cdef fnn_tensor t
     cdef bint tracked        # requires_grad
     cdef bint is_view        # shares storage with a tensor that it was made from
-    cdef uint64_t view_version
+    cdef uint64_t view_history  # the storage's, when the view was taken
     cdef Node node           # the call that made it; None for a leaf
     cdef int output          # which of the node's outputs it is
     cdef Tensor gradient

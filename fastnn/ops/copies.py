@@ -71,6 +71,12 @@ def cpu(self: Tensor) -> Tensor:
     return self
 
 
+@public(method=True, function=False)
+def cuda(self: Tensor, device: Any = None) -> Tensor:
+    """Raises RuntimeError: this build has no backend but the CPU."""
+    return self.to("cuda")
+
+
 @public(method="type", function=False)
 def type_(self: Tensor, dtype: Any = None) -> Any:
     """The dtype's name, or self converted to dtype."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _core
+from fastnn._core import device as _Device
 from fastnn._core import float32, install, tensor_from
 from fastnn.ops._registry import Tensor, op, public
 from fastnn.ops.views import sizes
@@ -15,8 +16,15 @@ from fastnn.ops.views import sizes
 _copy_ = op("copy_")
 
 
+def on(device: Any) -> None:
+    """RuntimeError unless device is None or the CPU."""
+    if device is not None:
+        _Device(str(device))
+
+
 @public()
-def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """A leaf holding a copy of data.
 
     Parameters: data : number, nested sequence, NumPy array or tensor. dtype : by default
@@ -27,75 +35,92 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
         tensor([[1, 2],
                 [3, 4]])
     """
+    on(device)
     return tensor_from(data, dtype, True).requires_grad_(requires_grad)
 
 
 @public()
-def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, sharing its memory where dtype and layout allow. As tensor."""
+    on(device)
     return tensor_from(data, dtype, False)
 
 
-def _filled(shape: Any, value: float, dtype: Any, requires_grad: bool) -> Tensor:
+def _filled(shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    on(device)
     x = _core.empty(shape, float32 if dtype is None else dtype)
     return _copy_(x, value).requires_grad_(requires_grad)
 
 
 @public()
-def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Any, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:
     """Zeros of shape size; float32 unless dtype says otherwise."""
-    return _filled(sizes(size), 0, dtype, requires_grad)
+    return _filled(sizes(size), 0, dtype, device, requires_grad)
 
 
 @public()
-def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*size: Any, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:
     """Ones of shape size; float32 unless dtype says otherwise."""
-    return _filled(sizes(size), 1, dtype, requires_grad)
+    return _filled(sizes(size), 1, dtype, device, requires_grad)
 
 
 @public()
-def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*size: Any, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:
     """Memory of shape size that is not initialised; float32 unless dtype says otherwise."""
+    on(device)
     x = _core.empty(sizes(size), float32 if dtype is None else dtype)
     return x.requires_grad_(requires_grad)
 
 
 @public()
-def full(size: Any, fill_value: float, *, dtype: Any = None,
+def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:
     """fill_value everywhere; its own type (float32, int64, bool) unless dtype is given."""
     if dtype is None:
         dtype = tensor_from(fill_value, None, False).dtype
-    return _filled(sizes((size,)), fill_value, dtype, requires_grad)
+    return _filled(sizes((size,)), fill_value, dtype, device, requires_grad)
 
 
 @public()
-def zeros_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """Zeros of input's shape, and dtype unless given."""
-    return _filled(input.shape, 0, input.dtype if dtype is None else dtype, False)
+    return _filled(input.shape, 0, input.dtype if dtype is None else dtype, device,
+                   requires_grad)
 
 
 @public()
-def ones_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """Ones of input's shape, and dtype unless given."""
-    return _filled(input.shape, 1, input.dtype if dtype is None else dtype, False)
+    return _filled(input.shape, 1, input.dtype if dtype is None else dtype, device,
+                   requires_grad)
 
 
 @public()
-def empty_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """Uninitialised memory of input's shape, and dtype unless given."""
-    return _core.empty(input.shape, input.dtype if dtype is None else dtype)
+    on(device)
+    x = _core.empty(input.shape, input.dtype if dtype is None else dtype)
+    return x.requires_grad_(requires_grad)
 
 
 @public()
-def full_like(input: Tensor, fill_value: float, *, dtype: Any = None) -> Tensor:
+def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """fill_value in input's shape, and dtype unless given."""
-    return _filled(input.shape, fill_value, input.dtype if dtype is None else dtype, False)
+    return _filled(input.shape, fill_value, input.dtype if dtype is None else dtype, device,
+                   requires_grad)
 
 
 @public()
 def arange(start: float, end: float | None = None, step: float = 1, *,
-           dtype: Any = None) -> Tensor:
+           dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """start, start + step, ... below end; int64 for integers, else float32.
 
     Raises: ValueError for a step of 0 or an end that is never reached.
@@ -110,19 +135,24 @@ def arange(start: float, end: float | None = None, step: float = 1, *,
     integers = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     count = max(0, math.ceil((end - start) / step))
     values = start + np.arange(count) * step
-    return tensor_from(values, dtype or (_core.int64 if integers else float32), True)
+    on(device)
+    return tensor_from(values, dtype or (_core.int64 if integers else float32), True).requires_grad_(requires_grad)
 
 
 @public()
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None) -> Tensor:
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """steps numbers, evenly from start to end, both included; float32 unless given."""
-    return tensor_from(np.linspace(start, end, steps), dtype or float32, True)
+    on(device)
+    return tensor_from(np.linspace(start, end, steps), dtype or float32, True).requires_grad_(requires_grad)
 
 
 @public()
-def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix of zeros; float32 unless given."""
-    return tensor_from(np.eye(n, m), dtype or float32, True)
+    on(device)
+    return tensor_from(np.eye(n, m), dtype or float32, True).requires_grad_(requires_grad)
 
 
 @public(method=True, function=False)

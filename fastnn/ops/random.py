@@ -14,6 +14,7 @@ import numpy as np
 
 from fastnn._core import dtype_number, float32, int64, tensor_from
 from fastnn.ops._registry import Gradients, Node, Tensor, gradient, no_gradient, op, public
+from fastnn.ops.creation import on
 from fastnn.ops.views import sizes
 
 _uniform, _normal, _permutation = op("uniform"), op("normal"), op("permutation")
@@ -84,15 +85,17 @@ def _state(generator: Generator | None) -> Tensor:
 
 @public()
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None,
-         requires_grad: bool = False) -> Tensor:
+         device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) of shape size; float32 unless dtype says float64."""
+    on(device)
     return uniform(sizes(size), generator=generator, dtype=dtype).requires_grad_(requires_grad)
 
 
 @public()
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None,
-          requires_grad: bool = False) -> Tensor:
+          device: Any = None, requires_grad: bool = False) -> Tensor:
     """Normal numbers, mean 0 and deviation 1, of shape size; float32 unless float64."""
+    on(device)
     return normal(0.0, 1.0, sizes(size), generator=generator, dtype=dtype).requires_grad_(
         requires_grad
     )
@@ -120,8 +123,11 @@ def normal(mean: float, std: float, size: Sequence[int], *,
 
 
 @public()
-def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
+def randperm(
+    n: int, *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
     """The integers 0 to n - 1 in random order (int64, (n,)); fresh."""
+    on(device)
     return _permutation(_state(generator), n)
 
 
