@@ -31,12 +31,13 @@ static inline ptrdiff_t fnn_gemm_nc(ptrdiff_t size) {
 #define FNN_GEMM_GROUP 4
 #endif
 
-/* Rows up to which B is read in place where its rows are contiguous. */
-#define FNN_GEMM_PLACE_B_TILES 1
-/* Columns, in panels, up to which A is read in place. */
-#ifndef FNN_GEMM_PLACE_A_PANELS
-#define FNN_GEMM_PLACE_A_PANELS 4
+/* Rows of a product up to which B is read in place where its rows are contiguous: few
+ * tiles read each panel of it. */
+#ifndef FNN_GEMM_PLACE_B_ROWS
+#define FNN_GEMM_PLACE_B_ROWS 140
 #endif
+/* Columns, in panels, up to which A is read in place. */
+#define FNN_GEMM_PLACE_A_PANELS 16
 /* Multiply-adds below which one thread does it all. */
 #define FNN_GEMM_SERIAL (1 << 19)
 

@@ -144,7 +144,7 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const double whole_a = (double)m * (double)g->k * (double)job->size;
     if (job->pack_a ? whole_a <= FNN_GEMM_WHOLE_A_BYTES : m <= mc) {
         job->path = PANELS;
-        job->pack_b = g->b_col != 1 || m > mr * FNN_GEMM_PLACE_B_TILES;
+        job->pack_b = g->b_col != 1 || m > FNN_GEMM_PLACE_B_ROWS;
         job->a_bytes = job->pack_a ? m * g->k * job->size : 0;
         const ptrdiff_t group = least(round_up(n, nr), FNN_GEMM_GROUP * nr);
         job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;

@@ -176,6 +176,10 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype) {
 /* y = kernel(in...) with the arithmetic done in dtype. */
 static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
                           fnn_tensor *const *in) {
+    int64_t n = fnn_numel(y);
+    if (n == 0) { /* its sizes may be too large to multiply */
+        return FNN_OK;
+    }
     job j;
     j.n_in = fnn_map_arity[kernel];
     j.kernel = fnn_map_kernel(kernel, dtype);
@@ -187,7 +191,7 @@ static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
     }
     coalesce(&j, y);
     classify(&j);
-    fnn_parallel_for(fnn_numel(y), GRAIN, run_range, &j);
+    fnn_parallel_for(n, GRAIN, run_range, &j);
     return FNN_OK;
 }
 
