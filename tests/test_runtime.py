@@ -323,3 +323,33 @@ def test_exit_with_live_graphs(tmp_path):
         t.start()
     """
     assert output(code, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cpus"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n"}, 2),  # rounded up
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "100000 100000\n"}, 1),
+        ("0::/\n", {}, 0),
+        ("0::/a\n", {"a/cpu.max": "garbage\n"}, 0),
+        ("4:cpu,cpuacct:/x\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "250000\n",
+                                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"}, 3),
+        ("4:cpu,cpuacct:/x\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1\n",
+                                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"}, 0),
+        ("", {}, 0),
+    ],
+)
+def test_cgroup_quotas_of_both_versions(tmp_path, groups, files, cpus):
+    (tmp_path / "self").write_text(groups)
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert fastnn._core.cgroup_cpu_limit(str(tmp_path / "self"), str(root)) == cpus
+
+
+def test_no_cgroup_files_means_no_limit(tmp_path):
+    assert fastnn._core.cgroup_cpu_limit(str(tmp_path / "no"), str(tmp_path / "none")) == 0

@@ -94,6 +94,7 @@ cdef extern from "cpu.h" nogil:
     const char *fnn_isa_name()
     fnn_status fnn_isa_select(const char *name, fnn_error *err)
     const char *fnn_isa_available(int i)
+    int fnn_cgroup_cpu_limit(const char *proc_self_cgroup, const char *cgroup_root)
 
 cdef extern from "kernels.h" nogil:
     ctypedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink)

@@ -95,6 +95,12 @@ def set_isa(str name):
         error(status, err.text)
 
 
+def cgroup_cpu_limit(str proc_self_cgroup="/proc/self/cgroup", str root="/sys/fs/cgroup"):
+    """CPUs that the control group grants, rounded up (int); 0 where there is no limit."""
+    cdef bytes a = proc_self_cgroup.encode(), b = root.encode()
+    return fnn_cgroup_cpu_limit(a, b)
+
+
 def fma_loop(ptrdiff_t rounds, dtype):
     """Fused multiply-adds in registers on one thread, to time; returns the flops done."""
     cdef double flops, sink
