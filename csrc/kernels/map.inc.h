@@ -73,6 +73,15 @@ MAP1(tanh, 2, m_tanh(a))
 MAP1(gelu, 1, m_gelu(a))
 MAP1(gelu_tanh, 1, m_gelu_tanh(a))
 
+/* log(1 + e^a) = max(a, 0) + log1p(e), e = e^-|a|; log1p(e) = log(u) + (e - (u - 1)) / u,
+ * u = 1 + e, gives back what rounding u took (Kahan, HP-15C handbook, appendix). */
+FNN_MATH V FNN_NAME(softplus)(V a) {
+    V one = v_set1(1), e = m_exp(v_neg(v_abs(a))), u = v_add(one, e);
+    V log1p = v_add(m_log(u), v_div(v_sub(e, v_sub(u, one)), u));
+    return v_add(m_relu(a), log1p);
+}
+MAP1(softplus, 1, FNN_NAME(softplus)(a))
+
 /* Gradients: a is gy; b is y (relu, sigmoid, tanh) or x (gelu). */
 MAP2(relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_zero()))
 MAP2(sigmoid_backward, 4, v_mul(v_mul(a, v_sub(v_set1(1), b)), b))

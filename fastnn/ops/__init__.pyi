@@ -66,6 +66,7 @@ from fastnn.ops.elementwise import sigmoid as sigmoid
 from fastnn.ops.elementwise import sign as sign
 from fastnn.ops.elementwise import silu as silu
 from fastnn.ops.losses import softmax as softmax
+from fastnn.ops.elementwise import softplus as softplus
 from fastnn.ops.views import split as split
 from fastnn.ops.elementwise import sqrt as sqrt
 from fastnn.ops.views import squeeze as squeeze

@@ -33,7 +33,7 @@ _sigmoid, _tanh, _gelu, _gelu_tanh = op("sigmoid"), op("tanh"), op("gelu"), op("
 _eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 _relu_backward, _sigmoid_backward = op("relu_backward"), op("sigmoid_backward")
 _tanh_backward, _gelu_backward = op("tanh_backward"), op("gelu_backward")
-_gelu_tanh_backward = op("gelu_tanh_backward")
+_gelu_tanh_backward, _softplus = op("gelu_tanh_backward"), op("softplus")
 
 # ---- arithmetic -------------------------------------------------------------------------
 
@@ -338,6 +338,22 @@ def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None)
     return row(input) if out is None else row.into(out, input)
 
 
+@public()
+def softplus(input: Tensor, beta: float = 1.0, *, out: Tensor | None = None) -> Tensor:
+    """log(1 + e^(beta input)) / beta, a smooth relu, accurate in both tails.
+
+    Parameters: input : float Tensor. beta : number other than 0.
+    Returns: input's shape and dtype; fresh, or out.
+    Gradient: gy sigmoid(beta x).
+    Raises: TypeError for integers; ValueError for beta 0.
+    """
+    if beta == 0:
+        raise ValueError("softplus: expected beta other than 0")
+    if beta == 1:
+        return _softplus(input) if out is None else _softplus.into(out, input)
+    return div(_softplus(_mul(input, beta)), beta, out=out)
+
+
 @public(composite=True)
 def silu(input: Tensor) -> Tensor:
     """input sigmoid(input), also called swish.
@@ -386,6 +402,11 @@ def _(node: Node, g: Tensor) -> Gradients:
         _tanh_backward(g, y) if node.needs(0) else None,
         _mul(_mul(g, gy), _mul(-2, y)) if node.needs(1) else None,
     )
+
+
+@gradient("softplus", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_mul(gy, _sigmoid(node.saved[0])),)
 
 
 @gradient("gelu", saves={"x": "x"})
@@ -465,6 +486,7 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": _stable_sigmoid,
     "tanh": np.tanh,
+    "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     "silu": lambda x: x * _stable_sigmoid(x),
     "gelu": lambda x: np.where(x == -np.inf, 0, x * _phi(x)),
     "gelu_tanh": lambda x: np.where(
