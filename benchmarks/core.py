@@ -48,8 +48,9 @@ def seconds(function: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def race(contestants: dict[str, Callable[[], Any]], *, rounds: int = 15,
-         budget: float = 0.02) -> dict[str, float]:
+def race(
+    contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, budget: float = 0.02
+) -> dict[str, float]:
     """Median seconds of a call for each, taken in turns; a turn lasts about `budget`."""
     calls = {}
     for name, function in contestants.items():
@@ -81,33 +82,46 @@ def peak(dtype: Any = fastnn.float32) -> Callable[[], float]:
 
 def gemm_inputs(m: int, k: int, n: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(m * 7 + n)
-    return (rng.standard_normal((m, k)).astype(np.float32),
-            rng.standard_normal((k, n)).astype(np.float32))
+    return (
+        rng.standard_normal((m, k)).astype(np.float32),
+        rng.standard_normal((k, n)).astype(np.float32),
+    )
 
 
 def gemm() -> bool:
     """Large cubes: share of the peak on every ISA that has one worth the name."""
     good = True
     best = fastnn.isa()
-    print(f"\n{'GEMM, float32':<20}{'isa':>8}{'GFLOP/s':>10}{'peak':>8}{'share':>8}"
-          f"{'NumPy':>9}{'time/NumPy':>12}")
+    print(
+        f"\n{'GEMM, float32':<20}{'isa':>8}{'GFLOP/s':>10}{'peak':>8}{'share':>8}"
+        f"{'NumPy':>9}{'time/NumPy':>12}"
+    )
     for isa in [i for i in _core.isas() if i != "generic"]:
         _core.set_isa(isa)
         for n in CUBES:
             a, b = gemm_inputs(n, n, n)
             x, y, out = fastnn.from_numpy(a), fastnn.from_numpy(b), fastnn.zeros(n, n)
             spare = np.empty((n, n), np.float32)
-            np.testing.assert_allclose((x @ y).numpy(), a @ b, rtol=0, atol=1e-3 * n**0.5)
+            np.testing.assert_allclose(
+                (x @ y).numpy(), a @ b, rtol=0, atol=1e-3 * n**0.5
+            )
             loop = peak()
             flops = loop()
-            t = race({"fastnn": lambda x=x, y=y, out=out: fastnn.matmul(x, y, out=out),
-                      "numpy": lambda a=a, b=b, c=spare: np.matmul(a, b, out=c),
-                      "peak": loop}, rounds=11)
+            t = race(
+                {
+                    "fastnn": lambda x=x, y=y, out=out: fastnn.matmul(x, y, out=out),
+                    "numpy": lambda a=a, b=b, c=spare: np.matmul(a, b, out=c),
+                    "peak": loop,
+                },
+                rounds=11,
+            )
             rate, top = 2 * n**3 / t["fastnn"], flops / t["peak"]
             good &= rate >= 0.8 * top
-            print(f"{f'{n} x {n} x {n}':<20}{isa:>8}{rate / 1e9:>10.0f}{top / 1e9:>8.0f}"
-                  f"{rate / top:>8.0%}{2 * n**3 / t['numpy'] / 1e9:>9.0f}"
-                  f"{t['fastnn'] / t['numpy']:>12.2f}")
+            print(
+                f"{f'{n} x {n} x {n}':<20}{isa:>8}{rate / 1e9:>10.0f}{top / 1e9:>8.0f}"
+                f"{rate / top:>8.0%}{2 * n**3 / t['numpy'] / 1e9:>9.0f}"
+                f"{t['fastnn'] / t['numpy']:>12.2f}"
+            )
     _core.set_isa(best)
     print("target: at least 80% of the peak;", "met" if good else "MISSED")
     return good
@@ -116,8 +130,10 @@ def gemm() -> bool:
 def small() -> bool:
     """Small cubes and skinny shapes, both layouts of the right operand, against NumPy."""
     good = True
-    print(f"\n{'GEMM, float32':<22}{'layout':>12}{'fastnn µs':>12}{'NumPy µs':>12}"
-          f"{'difference':>12}{'ratio':>8}")
+    print(
+        f"\n{'GEMM, float32':<22}{'layout':>12}{'fastnn µs':>12}{'NumPy µs':>12}"
+        f"{'difference':>12}{'ratio':>8}"
+    )
     shapes = [(n, n, n) for n in SMALL] + SKINNY
     for m, k, n in shapes:
         for layout in ("plain", "transposed"):
@@ -126,15 +142,22 @@ def small() -> bool:
                 b = np.ascontiguousarray(b.T).T
             x, y = fastnn.from_numpy(a), fastnn.from_numpy(b)
             np.testing.assert_allclose((x @ y).numpy(), a @ b, rtol=0, atol=1e-2)
-            t = race({"fastnn": lambda x=x, y=y: x @ y, "numpy": lambda a=a, b=b: a @ b},
-                     rounds=21, budget=0.005)
+            t = race(
+                {"fastnn": lambda x=x, y=y: x @ y, "numpy": lambda a=a, b=b: a @ b},
+                rounds=21,
+                budget=0.005,
+            )
             ours, theirs = t["fastnn"] * 1e6, t["numpy"] * 1e6
             slower = ours - theirs
             # below 64: at most 1 µs slower; from 64: never (2% is the noise of a median)
-            fine = slower <= 1 if min(m, k, n) < 64 and m == n else ours <= 1.02 * theirs
+            fine = (
+                slower <= 1 if min(m, k, n) < 64 and m == n else ours <= 1.02 * theirs
+            )
             good &= fine
-            print(f"{f'{m} x {k} x {n}':<22}{layout:>12}{ours:>12.2f}{theirs:>12.2f}"
-                  f"{slower:>+12.2f}{ours / theirs:>8.2f}{'' if fine else '  MISSED'}")
+            print(
+                f"{f'{m} x {k} x {n}':<22}{layout:>12}{ours:>12.2f}{theirs:>12.2f}"
+                f"{slower:>+12.2f}{ours / theirs:>8.2f}{'' if fine else '  MISSED'}"
+            )
     return good
 
 
@@ -144,11 +167,21 @@ def overhead() -> bool:
     x, w, g = fastnn.ones(8) * 0.5, fastnn.ones(8), fastnn.ones(8)
     leaf = (fastnn.ones(8) * 0.5).requires_grad_()
     calls: dict[str, Callable[[Any], Any]] = {
-        "add": lambda v: v + w, "mul": lambda v: v * w, "mul by a number": lambda v: v * 2.0,
-        "div": lambda v: v / w, "pow": lambda v: v**3.0, "relu": fastnn.relu,
-        "exp": fastnn.exp, "log": fastnn.log, "tanh": fastnn.tanh, "sigmoid": fastnn.sigmoid,
-        "gelu": fastnn.gelu, "sqrt": fastnn.sqrt, "abs": fastnn.abs,
-        "maximum": lambda v: fastnn.maximum(v, w), "where": lambda v: fastnn.where(mask, v, w),
+        "add": lambda v: v + w,
+        "mul": lambda v: v * w,
+        "mul by a number": lambda v: v * 2.0,
+        "div": lambda v: v / w,
+        "pow": lambda v: v**3.0,
+        "relu": fastnn.relu,
+        "exp": fastnn.exp,
+        "log": fastnn.log,
+        "tanh": fastnn.tanh,
+        "sigmoid": fastnn.sigmoid,
+        "gelu": fastnn.gelu,
+        "sqrt": fastnn.sqrt,
+        "abs": fastnn.abs,
+        "maximum": lambda v: fastnn.maximum(v, w),
+        "where": lambda v: fastnn.where(mask, v, w),
     }
     mask = fastnn.tensor([True, False] * 4)
     print(f"\n{'8 numbers, µs':<20}{'alone':>8}{'recorded':>10}{'and backward':>14}")
@@ -161,8 +194,15 @@ def overhead() -> bool:
         return run
 
     for name, f in calls.items():
-        t = race({"alone": lambda f=f: f(x), "recorded": lambda f=f: f(leaf),
-                  "backward": and_back(f)}, rounds=9, budget=0.01)
+        t = race(
+            {
+                "alone": lambda f=f: f(x),
+                "recorded": lambda f=f: f(leaf),
+                "backward": and_back(f),
+            },
+            rounds=9,
+            budget=0.01,
+        )
         a, r, b = (t[k] * 1e6 for k in ("alone", "recorded", "backward"))
         fine = a <= 1.5 and r <= 2.5 and b <= 5
         good &= fine
@@ -183,13 +223,21 @@ def elementwise() -> bool:
         f = getattr(fastnn, name)
         peer = None
         if torch is not None:
-            g = torch.ops.aten.gelu.out if name == "gelu" else getattr(torch, name, None)
+            g = (
+                torch.ops.aten.gelu.out
+                if name == "gelu"
+                else getattr(torch, name, None)
+            )
             if name == "relu":
                 g = lambda v, out: torch.clamp_min(v, 0, out=out)  # noqa: E731
             peer = lambda g=g: g(z, out=spare)  # noqa: E731
-            np.testing.assert_allclose(f(x).numpy(), peer().numpy(), rtol=2e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                f(x).numpy(), peer().numpy(), rtol=2e-5, atol=1e-6
+            )
         rows[name] = (lambda f=f: f(x, out=out), peer)
-    print(f"\n{'10 million, existing output':<30}{'fastnn ms':>10}{'PyTorch ms':>12}{'ratio':>8}")
+    print(
+        f"\n{'10 million, existing output':<30}{'fastnn ms':>10}{'PyTorch ms':>12}{'ratio':>8}"
+    )
     for name, (ours, peer) in rows.items():
         t = race({"fastnn": ours, **({"torch": peer} if peer else {})}, rounds=11)
         mine = t["fastnn"] * 1e3
@@ -199,8 +247,10 @@ def elementwise() -> bool:
         theirs = t["torch"] * 1e3
         fine = mine <= 1.02 * theirs
         good &= fine
-        print(f"{name:<30}{mine:>10.2f}{theirs:>12.2f}{mine / theirs:>8.2f}"
-              f"{'' if fine else '  MISSED'}")
+        print(
+            f"{name:<30}{mine:>10.2f}{theirs:>12.2f}{mine / theirs:>8.2f}"
+            f"{'' if fine else '  MISSED'}"
+        )
     return good
 
 
@@ -213,8 +263,10 @@ def main() -> int:
     chosen = parser.parse_args().group
     fastnn.set_num_threads(1)
     peer = "absent" if torch is None else torch.__version__
-    print(f"fastnn {fastnn.__version__} ({fastnn.isa()}), NumPy {np.__version__}, PyTorch "
-          f"{peer}; {cpu()}; one thread each")
+    print(
+        f"fastnn {fastnn.__version__} ({fastnn.isa()}), NumPy {np.__version__}, PyTorch "
+        f"{peer}; {cpu()}; one thread each"
+    )
     results = [run() for name, run in GROUPS.items() if chosen in (None, name)]
     return 0 if all(results) else 1
 

@@ -85,15 +85,16 @@ typedef void (*fnn_sgd_fn)(ptrdiff_t n, void *p, const void *g, void *buf,
  * writes one element to sink. For benchmarks. */
 typedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink);
 
-/* ---- GEMM micro-kernels ------------------------------------------------------------- */
+/* ---- GEMM micro-kernels --------------------------------------------------------- */
 
-/* Length of a k-block, part of the bits contract: every block is one FMA chain from zero in
- * increasing k; block sums are added in increasing order. */
+/* Length of a k-block, part of the bits contract: every block is one FMA chain from
+ * zero in increasing k; block sums are added in increasing order. */
 #define FNN_GEMM_KC 256
 
-/* c[i][j] (+)= sum_p a[i*a_row + p*a_k] * b[p*b_k + j*b_col], i < m, j < n, p < k. `first`
- * stores the sum, else it is added to what c holds. `last` then adds bias[j] (if not NULL)
- * and applies `act`. `packed`: a and b are panels made by pack_a and pack_b. */
+/* c[i][j] (+)= sum_p a[i*a_row + p*a_k] * b[p*b_k + j*b_col], i < m, j < n, p < k.
+ * `first` stores the sum, else it is added to what c holds. `last` then adds bias[j]
+ * (if not NULL) and applies `act`. `packed`: a and b are panels made by pack_a and
+ * pack_b. */
 typedef struct {
     ptrdiff_t m, n, k;
     const void *a;
@@ -110,12 +111,12 @@ typedef struct {
 
 /* 1 <= m <= mr, 1 <= n <= nr, k <= FNN_GEMM_KC; b_col is 1. */
 typedef void (*fnn_tile_fn)(const fnn_tile *t);
-/* Few rows, m <= gemv_m: any n and k, all k-blocks; b_col or b_k is 1; first, last,
- * packed and b_padded are not read. */
+/* Few rows, m <= gemv_m (0: there is no such kernel): any n and k, all k-blocks;
+ * b_col or b_k is 1; first, last, packed and b_padded are not read. */
 typedef void (*fnn_gemv_fn)(const fnn_tile *t);
-/* A as `tiles` panels of even height, the first m % tiles one higher: in a panel of height
- * h, dst[p*h + i] = a[i*row + p*col], p < k; the next one follows h*k elements on. May
- * write FNN_GEMM_MARGIN bytes past the last. */
+/* A as `tiles` panels of even height, the first m % tiles one higher: in a panel of
+ * height h, dst[p*h + i] = a[i*row + p*col], p < k; the next one follows h*k
+ * elements on. May write FNN_GEMM_MARGIN bytes past the last. */
 typedef void (*fnn_pack_a_fn)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const void *a,
                               ptrdiff_t row, ptrdiff_t col, void *dst);
 /* B as panels of nr columns, the last one of width w, what is left rounded up to whole

@@ -12,8 +12,17 @@ import numpy as np
 from fastnn import _core
 from fastnn._core import Tensor, is_grad_enabled
 
-__all__ = ["Function", "backward", "enable_grad", "grad", "gradcheck", "gradgradcheck",
-           "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,8 +37,12 @@ class set_grad_enabled:  # noqa: N801 (PyTorch's name)
     def __enter__(self) -> None:
         _core.set_grad_enabled(self.mode)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         _core.set_grad_enabled(self.previous[0])
 
 
@@ -51,8 +64,12 @@ class _Mode:
     def __enter__(self) -> None:
         self.previous.append(_core.set_grad_enabled(self.mode))
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         _core.set_grad_enabled(self.previous.pop())
 
     def __call__(self, function: F) -> F:
@@ -95,8 +112,13 @@ def backward(
     seeds = [None] * len(roots) if grad_tensors is None else _sequence(grad_tensors)
     if len(seeds) != len(roots):
         raise ValueError(f"backward: expected {len(roots)} gradients, got {len(seeds)}")
-    _core.backward(roots, seeds, retain_graph, create_graph,
-                   None if inputs is None else _sequence(inputs))
+    _core.backward(
+        roots,
+        seeds,
+        retain_graph,
+        create_graph,
+        None if inputs is None else _sequence(inputs),
+    )
 
 
 def grad(
@@ -271,8 +293,11 @@ def gradcheck(
         raise ValueError("gradcheck: expected contiguous inputs")
 
     def outputs() -> list[Tensor]:
-        return [y for y in _sequence(function(*args)) if isinstance(y, Tensor)
-                and y.is_floating_point()]
+        return [
+            y
+            for y in _sequence(function(*args))
+            if isinstance(y, Tensor) and y.is_floating_point()
+        ]
 
     for k, y in enumerate(outputs()):
         numerical = []
@@ -289,10 +314,15 @@ def gradcheck(
                 seed = _core.tensor_from(one.reshape(y.shape), y.dtype, True)
                 found = grad(y, checked, seed, retain_graph=True, allow_unused=True)
                 for row, g, x in zip(rows, found, checked, strict=True):
-                    row.append(np.zeros(x.numel()) if g is None
-                               else g.detach().numpy().reshape(-1))
-            analytical = [np.array(r).reshape(y.numel(), x.numel())
-                          for r, x in zip(rows, checked, strict=True)]
+                    row.append(
+                        np.zeros(x.numel())
+                        if g is None
+                        else g.detach().numpy().reshape(-1)
+                    )
+            analytical = [
+                np.array(r).reshape(y.numel(), x.numel())
+                for r, x in zip(rows, checked, strict=True)
+            ]
         for j, (a, n) in enumerate(zip(analytical, numerical, strict=True)):
             n = n.reshape(a.shape)
             bad = ~(np.abs(a - n) <= atol + rtol * np.abs(n))
@@ -322,21 +352,36 @@ def gradgradcheck(
     """
     args = _sequence(inputs)
     with no_grad():
-        shapes = [y.shape for y in _sequence(function(*args))
-                  if isinstance(y, Tensor) and y.is_floating_point()]
+        shapes = [
+            y.shape
+            for y in _sequence(function(*args))
+            if isinstance(y, Tensor) and y.is_floating_point()
+        ]
     random = np.random.default_rng(seed)
-    gys = [_core.tensor_from(random.standard_normal(s), _core.float64, True).requires_grad_()
-           for s in shapes]
+    gys = [
+        _core.tensor_from(
+            random.standard_normal(s), _core.float64, True
+        ).requires_grad_()
+        for s in shapes
+    ]
 
     def first(*everything: Any) -> tuple[Tensor, ...]:
         xs, gs = everything[: len(args)], everything[len(args) :]
         with enable_grad():
-            ys = [y for y in _sequence(function(*xs)) if isinstance(y, Tensor)
-                  and y.is_floating_point()]
+            ys = [
+                y
+                for y in _sequence(function(*xs))
+                if isinstance(y, Tensor) and y.is_floating_point()
+            ]
             used = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
             leaves = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
-            found = grad([y for y, _ in used], leaves, [g for _, g in used],
-                         create_graph=True, allow_unused=True)
+            found = grad(
+                [y for y, _ in used],
+                leaves,
+                [g for _, g in used],
+                create_graph=True,
+                allow_unused=True,
+            )
         return tuple(g for g in found if g is not None and g.requires_grad)
 
     return gradcheck(first, [*args, *gys], eps=eps, atol=atol, rtol=rtol)

@@ -10,7 +10,9 @@ import fastnn
 from fastnn import Tensor
 
 
-def tensors(value: Any, dtype: Any = None, *, grad: bool = False, layout: str = "") -> Any:
+def tensors(
+    value: Any, dtype: Any = None, *, grad: bool = False, layout: str = ""
+) -> Any:
     """NumPy arrays as tensors, float ones in dtype; generator states made; lists too."""
     if isinstance(value, (tuple, list)):
         return type(value)(tensors(v, dtype, grad=grad, layout=layout) for v in value)
@@ -20,7 +22,11 @@ def tensors(value: Any, dtype: Any = None, *, grad: bool = False, layout: str = 
         return value
     is_float = value.dtype.kind == "f"
     with np.errstate(over="ignore"):
-        array = value.astype(dtype.numpy) if is_float and dtype is not None else value.copy()
+        array = (
+            value.astype(dtype.numpy)
+            if is_float and dtype is not None
+            else value.copy()
+        )
     x = fastnn.from_numpy(laid_out(array, layout))
     return x.requires_grad_() if grad and is_float else x
 
@@ -33,8 +39,9 @@ def laid_out(array: Any, layout: str) -> Any:
         wide = np.zeros([2 * n + 1 for n in array.shape], array.dtype)
         view = wide[tuple(slice(1, 2 * n + 1, 2) for n in array.shape)]
     elif layout == "reversed":
-        view = np.zeros(array.shape, array.dtype)[tuple(slice(None, None, -1)
-                                                        for _ in array.shape)]
+        view = np.zeros(array.shape, array.dtype)[
+            tuple(slice(None, None, -1) for _ in array.shape)
+        ]
     elif layout == "transposed":
         view = np.zeros(array.shape[::-1], array.dtype).T
     elif layout == "misaligned":
@@ -66,5 +73,7 @@ def assert_same_bits(got: Any, expected: Any, what: str = "") -> None:
         if not same:
             bad = np.argwhere(~((a == b) | ((a != a) & (b != b))))
             at = tuple(bad[0]) if len(bad) else ()
-            raise AssertionError(f"{what}: {len(bad)} of {a.size} differ, first at {at}: "
-                                 f"{a[at]!r} and {b[at]!r}")
+            raise AssertionError(
+                f"{what}: {len(bad)} of {a.size} differ, first at {at}: "
+                f"{a[at]!r} and {b[at]!r}"
+            )

@@ -49,9 +49,12 @@ def test_backward_with_gradient():
     x.backward(g)
     assert x.grad.tolist() == [15, 20]
     assert g.tolist() == [3, 4]
-    for wrong, error in ((None, RuntimeError), (fastnn.ones(2), ValueError),
-                         (fastnn.ones(3, dtype=fastnn.float64), ValueError),
-                         ([1.0, 1.0], TypeError)):
+    for wrong, error in (
+        (None, RuntimeError),
+        (fastnn.ones(2), ValueError),
+        (fastnn.ones(3, dtype=fastnn.float64), ValueError),
+        ([1.0, 1.0], TypeError),
+    ):
         with pytest.raises(error, match="backward: expected"):
             (x * 2).backward(wrong)
     with pytest.raises(RuntimeError, match="backward: expected"):
@@ -63,8 +66,12 @@ def test_backward_with_gradient():
 @pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize(
     "f",
-    [lambda a, b: a + b, lambda a, b: fastnn.stack([a, b]).sum(0),
-     lambda a, b: (a.view(2, 1) + b.view(2, 1)).view(2), lambda a, b: a - -b],
+    [
+        lambda a, b: a + b,
+        lambda a, b: fastnn.stack([a, b]).sum(0),
+        lambda a, b: (a.view(2, 1) + b.view(2, 1)).view(2),
+        lambda a, b: a - -b,
+    ],
 )
 def test_gradients_share_no_memory(f, create_graph):
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
@@ -342,7 +349,12 @@ def test_detach_and_requires_grad():
     x = leaf(1.0, 2.0)
     y = x * 2
     d = y.detach()
-    assert (d.requires_grad, d.is_leaf, y.is_leaf, x.is_leaf) == (False, True, False, True)
+    assert (d.requires_grad, d.is_leaf, y.is_leaf, x.is_leaf) == (
+        False,
+        True,
+        False,
+        True,
+    )
     assert np.shares_memory(d.numpy(), y.detach().numpy())
     assert y.grad_fn.name == "mul"
     assert x.grad_fn is None

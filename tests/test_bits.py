@@ -58,8 +58,11 @@ def outcome(name, sample, dtype):
 
 def same(got, expected, what):
     assert len(got) == len(expected)
-    assert_same_bits([fastnn.from_numpy(a) for a in got],
-                     [fastnn.from_numpy(a) for a in expected], what)
+    assert_same_bits(
+        [fastnn.from_numpy(a) for a in got],
+        [fastnn.from_numpy(a) for a in expected],
+        what,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
@@ -94,8 +97,10 @@ def test_a_row_alone_and_in_a_batch(name, k, dtype):
     for i in sorted({0, n // 2, n - 1}):
         for length in (1, 2):
             one = type(sample)(
-                tuple(a[i : i + length] if j in sample.rows else a
-                      for j, a in enumerate(sample.args)),
+                tuple(
+                    a[i : i + length] if j in sample.rows else a
+                    for j, a in enumerate(sample.args)
+                ),
                 sample.kwargs,
             )
             expected = [a[i : i + length] for a in whole]
@@ -115,10 +120,8 @@ def test_gemm_paths_keep_one_chain(name, k, dtype):
     transposed = fastnn.from_numpy(np.ascontiguousarray(b.T))
     for m in (1, 2, 3, 5, 8, 13, 14, 15, 31, 64, 150):
         for n in (1, 2, 7, 16, 17, 33, 64, 140):
-            if name == "matmul":
-                got = x[:m] @ y[:, :n]
-            else:
-                got = fastnn.linear(x[:m], transposed[:n])
+            plain = name == "matmul"
+            got = x[:m] @ y[:, :n] if plain else fastnn.linear(x[:m], transposed[:n])
             same([got.numpy()], [whole[:m, :n]], f"{m} x {n} x {k}")
 
 

@@ -27,14 +27,24 @@ def test_demo(tmp_path):
 
 def test_same_seed_same_bits(tmp_path):
     def losses(*options, **variables):
-        text = output(RUN.format(["demo", "--epochs", "2", *options]) .replace(
-            "sys.exit(", "("), tmp_path, **variables)
+        text = output(
+            RUN.format(["demo", "--epochs", "2", *options]).replace("sys.exit(", "("),
+            tmp_path,
+            **variables,
+        )
         return re.findall(r"^ *\d+ +[\d.]+ +[\d.]+% +[\d.]+%$", text, re.MULTILINE)
 
     first = losses()
     assert len(first) == 2
-    assert losses(FASTNN_NUM_THREADS="1", FASTNN_ISA="avx2" if sys.platform == "linux"
-                  and "avx2" in isas() else "generic") == first
+    assert (
+        losses(
+            FASTNN_NUM_THREADS="1",
+            FASTNN_ISA="avx2"
+            if sys.platform == "linux" and "avx2" in isas()
+            else "generic",
+        )
+        == first
+    )
     assert losses("--seed", "1") != first
 
 
@@ -52,7 +62,10 @@ def test_command_line(tmp_path):
     assert done.returncode == 2
     assert "--epochs" in done.stderr
     assert python(RUN.format([]), tmp_path).returncode == 2
-    done = python("import runpy, sys; sys.argv = ['fastnn', '--help']; "
-                  "runpy.run_module('fastnn', run_name='__main__')", tmp_path)
+    done = python(
+        "import runpy, sys; sys.argv = ['fastnn', '--help']; "
+        "runpy.run_module('fastnn', run_name='__main__')",
+        tmp_path,
+    )
     assert done.returncode == 0
     assert "demo" in done.stdout

@@ -12,10 +12,14 @@ import pytest
 import fastnn
 
 ROOT = Path(__file__).parents[1]
-MODULES = ["fastnn", *sorted(
-    m.name for m in pkgutil.walk_packages(fastnn.__path__, "fastnn.")
-    if not m.name.endswith("__main__")
-)]
+MODULES = [
+    "fastnn",
+    *sorted(
+        m.name
+        for m in pkgutil.walk_packages(fastnn.__path__, "fastnn.")
+        if not m.name.endswith("__main__")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -28,8 +32,11 @@ def test_doctests(name):
 
 def test_there_are_doctests():
     finder = doctest.DocTestFinder()
-    examples = sum(len(test.examples) for name in MODULES
-                   for test in finder.find(importlib.import_module(name)))
+    examples = sum(
+        len(test.examples)
+        for name in MODULES
+        for test in finder.find(importlib.import_module(name))
+    )
     assert examples > 20
 
 
@@ -41,8 +48,10 @@ def public_things():
         yield name, module
         for key, value in vars(module).items():
             own = getattr(value, "__module__", "").startswith("fastnn")
-            if key.startswith("_") or not own or not (
-                inspect.isclass(value) or inspect.isroutine(value)
+            if (
+                key.startswith("_")
+                or not own
+                or not (inspect.isclass(value) or inspect.isroutine(value))
             ):
                 continue
             yield f"{name}.{key}", value
@@ -58,8 +67,11 @@ def public_things():
 
 
 def test_everything_public_has_a_docstring():
-    bare = [name for name, value in public_things()
-            if not (getattr(value, "__doc__", None) or "").strip()]
+    bare = [
+        name
+        for name, value in public_things()
+        if not (getattr(value, "__doc__", None) or "").strip()
+    ]
     assert bare == []
 
 
@@ -71,16 +83,20 @@ def test_ops_say_what_they_are():
 
 
 def test_errors_start_with_the_name_of_the_op():
-    for call, name in ((lambda: fastnn.cat([]), "cat"),
-                       (lambda: fastnn.ones(2).sum(dim=3), "sum"),
-                       (lambda: fastnn.ones(2).reshape(3), "reshape"),
-                       (lambda: fastnn.ones(2, 3) @ fastnn.ones(2, 3), "matmul")):
+    for call, name in (
+        (lambda: fastnn.cat([]), "cat"),
+        (lambda: fastnn.ones(2).sum(dim=3), "sum"),
+        (lambda: fastnn.ones(2).reshape(3), "reshape"),
+        (lambda: fastnn.ones(2, 3) @ fastnn.ones(2, 3), "matmul"),
+    ):
         with pytest.raises((ValueError, IndexError), match=rf"^{name}: expected .*got"):
             call()
 
 
 def readme_program():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     return blocks[0]
 
 

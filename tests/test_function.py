@@ -113,8 +113,9 @@ def test_function_that_returns_its_argument_or_nothing_useful():
 
 @pytest.mark.unsanitized
 def test_training_leaks_nothing():
-    model = fastnn.nn.Sequential(fastnn.nn.Linear(8, 16), fastnn.nn.ReLU(),
-                                 fastnn.nn.Linear(16, 4))
+    model = fastnn.nn.Sequential(
+        fastnn.nn.Linear(8, 16), fastnn.nn.ReLU(), fastnn.nn.Linear(16, 4)
+    )
     optimizer = fastnn.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     x, t = fastnn.ones(5, 8), fastnn.tensor([0, 1, 2, 3, 0])
 
@@ -127,7 +128,9 @@ def test_training_leaks_nothing():
 
     gc.collect()
     gc.disable()  # nothing may wait for the cycle collector
-    for _ in range(3000):  # until Python's own free lists (2,000 tuples of a size) are full
+    for _ in range(
+        3000
+    ):  # until Python's own free lists (2,000 tuples of a size) are full
         step()
     bytes_before = _core.memory_stats()["allocated_bytes"]
     tracemalloc.start()

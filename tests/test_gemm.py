@@ -15,8 +15,10 @@ import fastnn
 BLOCK = 256  # along k; part of the bits contract
 LIBM = ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
 FMA = {}
-for _name, _type, _dtype in (("fmaf", ctypes.c_float, np.float32),
-                             ("fma", ctypes.c_double, np.float64)):
+for _name, _type, _dtype in (
+    ("fmaf", ctypes.c_float, np.float32),
+    ("fma", ctypes.c_double, np.float64),
+):
     _f = getattr(LIBM, _name)
     _f.restype, _f.argtypes = _type, [_type] * 3
     FMA[np.dtype(_dtype)] = _f
@@ -41,8 +43,20 @@ def chain(a, b):
     return c
 
 
-SIZES = [(1, 1, 1), (1, 5, 300), (4, 4, 4), (3, 1, 257), (7, 33, 64), (13, 17, 513),
-         (14, 32, 8), (15, 31, 100), (29, 3, 256), (2, 65, 255), (1, 1, 600), (5, 6, 0)]
+SIZES = [
+    (1, 1, 1),
+    (1, 5, 300),
+    (4, 4, 4),
+    (3, 1, 257),
+    (7, 33, 64),
+    (13, 17, 513),
+    (14, 32, 8),
+    (15, 31, 100),
+    (29, 3, 256),
+    (2, 65, 255),
+    (1, 1, 600),
+    (5, 6, 0),
+]
 LAYOUTS = ["", "transposed", "strided", "reversed", "misaligned"]
 
 
@@ -55,8 +69,10 @@ def test_the_chain(m, n, k, dtype):
     expected = fastnn.from_numpy(chain(a, b))
     for left in LAYOUTS:
         for right in LAYOUTS:
-            x, y = (fastnn.from_numpy(laid_out(v, how))
-                    for v, how in ((a, left), (b, right)))
+            x, y = (
+                fastnn.from_numpy(laid_out(v, how))
+                for v, how in ((a, left), (b, right))
+            )
             assert_same_bits(x @ y, expected, f"{left or 'plain'} @ {right or 'plain'}")
 
 

@@ -17,12 +17,26 @@ from fastnn.ops._registry import REFERENCES
 TABLE = {o.name: o for o in _core.all_ops()}
 ALLOWED = (ValueError, TypeError, IndexError, MemoryError, OverflowError, RuntimeError)
 DTYPES = ["float32", "float64", "int64", "int32", "uint8", "bool"]
-LAYOUTS = ["", "strided", "reversed", "transposed", "misaligned", "broadcast", "read-only"]
+LAYOUTS = [
+    "",
+    "strided",
+    "reversed",
+    "transposed",
+    "misaligned",
+    "broadcast",
+    "read-only",
+]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-40, 3e38, 2.5]
 SETTINGS = settings(
-    max_examples=60, deadline=None, database=None, derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much,
-                           HealthCheck.data_too_large],
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+    ],
 )
 
 shapes = st.lists(st.sampled_from([0, 1, 1, 2, 3, 5, 17]), max_size=4).map(tuple)
@@ -40,8 +54,11 @@ def blocks(draw):
     if dtype.startswith("float") and values.size and draw(st.booleans()):
         values.reshape(-1)[0] = draw(st.sampled_from(SPECIAL))
     with np.errstate(all="ignore"):
-        array = values.astype(np.int64).astype(dtype) if not dtype.startswith("f") else \
-            values.astype(dtype)
+        array = (
+            values.astype(np.int64).astype(dtype)
+            if not dtype.startswith("f")
+            else values.astype(dtype)
+        )
     layout = draw(st.sampled_from(LAYOUTS))
     if layout == "broadcast" and array.ndim:
         array = np.broadcast_to(array[:1], array.shape)
@@ -54,8 +71,16 @@ def blocks(draw):
 
 
 anything = st.one_of(
-    blocks(), blocks(), blocks(), whole, st.floats(), st.booleans(), st.none(),
-    st.lists(whole, max_size=3), st.lists(blocks(), max_size=3), st.text(max_size=2),
+    blocks(),
+    blocks(),
+    blocks(),
+    whole,
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.lists(whole, max_size=3),
+    st.lists(blocks(), max_size=3),
+    st.text(max_size=2),
 )
 
 
@@ -98,7 +123,9 @@ def check(name, args):
         assert wanted.shape == got.shape or name in ("where", "expand")
         return
     big = np.abs(wanted) > 1e37
-    near = np.isclose(got.astype(np.float64), wanted, rtol=1e-3, atol=1e-4, equal_nan=True)
+    near = np.isclose(
+        got.astype(np.float64), wanted, rtol=1e-3, atol=1e-4, equal_nan=True
+    )
     assert (near | big | ~np.isfinite(wanted)).all(), f"{name}: {got} is not {wanted}"
 
 
@@ -115,11 +142,12 @@ def test_any_arguments(name):
     run()
 
 
-@pytest.mark.parametrize("name", sorted(n for n, o in TABLE.items()
-                                        if "random" not in o.flags))
+@pytest.mark.parametrize(
+    "name", sorted(n for n, o in TABLE.items() if "random" not in o.flags)
+)
 def test_tensors_of_any_shape_with_plausible_attributes(name):
     op = TABLE[name]
-    pool = [s.args[len(op.inputs):] for s in ROWS[name].samples]
+    pool = [s.args[len(op.inputs) :] for s in ROWS[name].samples]
 
     @SETTINGS
     @given(st.data())
@@ -140,9 +168,15 @@ sizes = st.sampled_from([0, 1, 3, 2**31 - 1, 2**31, 2**32 + 1, *HUGE])
 @given(sizes, sizes, st.integers(-4, 4))
 def test_index_arithmetic_beyond_31_bits(a, b, step):
     x = fastnn.ones(1)
-    for call in (lambda: x.expand(a, b), lambda: x.reshape(a, b), lambda: x.sum(a),
-                 lambda: x.narrow(0, a, b), lambda: x[a : b : step or 1],
-                 lambda: x.index_select(0, fastnn.tensor([a])), lambda: x.unsqueeze(a)):
+    for call in (
+        lambda: x.expand(a, b),
+        lambda: x.reshape(a, b),
+        lambda: x.sum(a),
+        lambda: x.narrow(0, a, b),
+        lambda: x[a : b : step or 1],
+        lambda: x.index_select(0, fastnn.tensor([a])),
+        lambda: x.unsqueeze(a),
+    ):
         try:
             y = call()
         except ALLOWED:
@@ -150,7 +184,9 @@ def test_index_arithmetic_beyond_31_bits(a, b, step):
         assert 0 <= y.numel() <= a * b + 1
 
 
-@pytest.mark.parametrize("shape", [(2**45, 3), (2**62,), (2**40, 2**40), (2**63 - 1, 0, 2)])
+@pytest.mark.parametrize(
+    "shape", [(2**45, 3), (2**62,), (2**40, 2**40), (2**63 - 1, 0, 2)]
+)
 def test_more_memory_than_there_is(shape):
     for call in (fastnn.empty, fastnn.rand, fastnn.zeros):
         if 0 in shape:

@@ -94,8 +94,11 @@ def test_basic(index):
 def test_arrays(index):
     a = array()
     x = fastnn.from_numpy(a)
-    expected = a[tuple(np.array(i, int) if isinstance(i, list) else i for i in index)
-                 if isinstance(index, tuple) else np.array(index, int)]
+    expected = a[
+        tuple(np.array(i, int) if isinstance(i, list) else i for i in index)
+        if isinstance(index, tuple)
+        else np.array(index, int)
+    ]
     for i in (index, ours(index)):
         y = x[i]
         assert y.shape == expected.shape
@@ -121,14 +124,21 @@ def test_as_in_pytorch():
     def backwards(i):  # not in PyTorch
         return isinstance(i, slice) and (i.step or 1) < 0
 
-    cases = [*BASIC, *ARRAYS, (0, slice(None), [1, 2]), ([0, 1], 1, [1, 2]),
-             (slice(None), [0, 1], 1)]
+    cases = [
+        *BASIC,
+        *ARRAYS,
+        (0, slice(None), [1, 2]),
+        ([0, 1], 1, [1, 2]),
+        (slice(None), [0, 1], 1),
+    ]
     for index in cases:
         flat = index if isinstance(index, tuple) else (index,)
         if any(backwards(i) or isinstance(i, np.ndarray) for i in flat):
             continue  # an array of uint8 is a mask there
-        theirs = tuple(torch.tensor(i, dtype=torch.int64) if isinstance(i, list) else i
-                       for i in flat)
+        theirs = tuple(
+            torch.tensor(i, dtype=torch.int64) if isinstance(i, list) else i
+            for i in flat
+        )
         assert x[index].shape == tuple(t[theirs].shape), index
         np.testing.assert_array_equal(x[index].numpy(), t[theirs].numpy())
 
@@ -144,11 +154,15 @@ def indices(draw):
         bound = st.one_of(st.none(), st.integers(-7, 7))
         step = st.integers(-3, 3).filter(bool)
         number = st.integers(-size, size - 1)
-        entries.append(draw(st.one_of(
-            st.builds(slice, bound, bound, st.one_of(st.none(), step)),
-            st.lists(number, min_size=n, max_size=n),
-            st.just(slice(None)),
-        )))
+        entries.append(
+            draw(
+                st.one_of(
+                    st.builds(slice, bound, bound, st.one_of(st.none(), step)),
+                    st.lists(number, min_size=n, max_size=n),
+                    st.just(slice(None)),
+                )
+            )
+        )
     if draw(st.booleans()):
         entries.insert(draw(st.integers(0, len(entries))), None)
     if draw(st.booleans()):  # without arrays, integers mean the same to all
@@ -235,7 +249,14 @@ def test_index_of_an_empty_dimension():
 
 @pytest.mark.parametrize(
     "value",
-    [7, 7.5, True, [1, 2, 3, 4, 5], np.arange(5, dtype=np.int32), np.arange(4.0)[:, None]],
+    [
+        7,
+        7.5,
+        True,
+        [1, 2, 3, 4, 5],
+        np.arange(5, dtype=np.int32),
+        np.arange(4.0)[:, None],
+    ],
     ids=str,
 )
 def test_assignment(value):
@@ -270,9 +291,11 @@ def test_assignment_keeps_the_dtype_and_refuses_what_does_not_fit():
 
 
 def test_overlapping_assignment():
-    for index, source in (((slice(1, None),), (slice(None, -1),)),
-                          ((slice(None, -1),), (slice(1, None),)),
-                          ((slice(None, None, -1),), (slice(None),))):
+    for index, source in (
+        ((slice(1, None),), (slice(None, -1),)),
+        ((slice(None, -1),), (slice(1, None),)),
+        ((slice(None, None, -1),), (slice(None),)),
+    ):
         a = np.arange(100.0)
         x = fastnn.tensor(a)
         a[index] = a[source].copy()
@@ -282,8 +305,16 @@ def test_overlapping_assignment():
 
 @pytest.mark.parametrize(
     "index",
-    [1, (slice(None, None, -2), 1), (None, ..., 0), [0, 2, 0], ([0, 1], [1, 1]),
-     (slice(None), [0, 3, 3]), ([2, 0], slice(1, 3), [0, 0]), (slice(0, 0),)],
+    [
+        1,
+        (slice(None, None, -2), 1),
+        (None, ..., 0),
+        [0, 2, 0],
+        ([0, 1], [1, 1]),
+        (slice(None), [0, 3, 3]),
+        ([2, 0], slice(1, 3), [0, 0]),
+        (slice(0, 0),),
+    ],
     ids=str,
 )
 def test_gradients(index):

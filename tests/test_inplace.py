@@ -23,10 +23,18 @@ PAIRS = {
     "sub_ alpha": (lambda x, y: x.sub_(y, alpha=2), lambda x, y: x - 2 * y, (3,), (3,)),
     "copy_": (lambda x, y: x.copy_(y), lambda x, y: x * 0 + y, (2, 3), (1, 3)),
     "mul_ number": (lambda x, y: x.mul_(3), lambda x, y: x * 3, (3,), (3,)),
-    "mul_ constant": (lambda x, y: x.mul_(y.detach()), lambda x, y: x * y.detach(), (3,),
-                      (3,)),
-    "div_ constant": (lambda x, y: x.div_(y.detach()), lambda x, y: x / y.detach(), (3,),
-                      (3,)),
+    "mul_ constant": (
+        lambda x, y: x.mul_(y.detach()),
+        lambda x, y: x * y.detach(),
+        (3,),
+        (3,),
+    ),
+    "div_ constant": (
+        lambda x, y: x.div_(y.detach()),
+        lambda x, y: x / y.detach(),
+        (3,),
+        (3,),
+    ),
     "fill_": (lambda x, y: x.fill_(2), lambda x, y: x * 0 + 2, (3,), (3,)),
     "zero_": (lambda x, y: x.zero_(), lambda x, y: x * 0, (3,), (3,)),
     "+=": (lambda x, y: x.__iadd__(y), lambda x, y: x + y, (3,), ()),
@@ -51,11 +59,14 @@ def test_as_without(name):
     def same(x, y):
         return functional(x, y) ** 2
 
-    np.testing.assert_allclose(changed(x, y).detach().numpy(),
-                               same(x, y).detach().numpy(), rtol=1e-14)
-    for got, expected in zip(grad(changed(x, y).sum(), [x, y], allow_unused=True),
-                             grad(same(x, y).sum(), [x, y], allow_unused=True),
-                             strict=True):
+    np.testing.assert_allclose(
+        changed(x, y).detach().numpy(), same(x, y).detach().numpy(), rtol=1e-14
+    )
+    for got, expected in zip(
+        grad(changed(x, y).sum(), [x, y], allow_unused=True),
+        grad(same(x, y).sum(), [x, y], allow_unused=True),
+        strict=True,
+    ):
         got, expected = (0.0 if g is None else g.numpy() for g in (got, expected))
         np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
     if "constant" in name:
@@ -117,9 +128,13 @@ def test_saved_tensors_that_changed_are_noticed(name):
 
 
 def test_changes_through_views_and_leaves_are_noticed():
-    for change in (lambda x: x[:1].add_(1), lambda x: x.detach().add_(1),
-                   lambda x: x.data.add_(1), lambda x: x.view(3, 1).add_(1),
-                   lambda x: x.T.add_(1)):
+    for change in (
+        lambda x: x[:1].add_(1),
+        lambda x: x.detach().add_(1),
+        lambda x: x.data.add_(1),
+        lambda x: x.view(3, 1).add_(1),
+        lambda x: x.T.add_(1),
+    ):
         w = leaf(*A)
         y = (w * w).sum()
         with fastnn.no_grad():
@@ -160,9 +175,17 @@ def test_mul_by_what_needs_the_old_values():
 
 def test_leaves_are_refused():
     x = leaf(*A)
-    changes = [lambda: x.add_(1), lambda: x.mul_(2), lambda: x.zero_(), lambda: x.fill_(1),
-               lambda: x.copy_(x.detach()), lambda: x.div_(2), lambda: x.sub_(1),
-               lambda: x.__setitem__(0, 1.0), lambda: x.uniform_()]
+    changes = [
+        lambda: x.add_(1),
+        lambda: x.mul_(2),
+        lambda: x.zero_(),
+        lambda: x.fill_(1),
+        lambda: x.copy_(x.detach()),
+        lambda: x.div_(2),
+        lambda: x.sub_(1),
+        lambda: x.__setitem__(0, 1.0),
+        lambda: x.uniform_(),
+    ]
     for change in changes:
         with pytest.raises(RuntimeError, match=r"leaf|view"):
             change()
@@ -246,7 +269,10 @@ def test_retained_gradient_is_of_what_the_tensor_is_now():
         (lambda x: x[:1].expand(3).add_(1), ValueError),
         (lambda x: x[:1].expand(3).copy_(x), ValueError),
         (lambda x: fastnn.add(x, x, out=fastnn.ones(2)), ValueError),
-        (lambda x: fastnn.add(x, x, out=fastnn.ones(3, dtype=fastnn.float64)), ValueError),
+        (
+            lambda x: fastnn.add(x, x, out=fastnn.ones(3, dtype=fastnn.float64)),
+            ValueError,
+        ),
         (lambda x: fastnn.add(x, x, out=x[:1].expand(3)), ValueError),
     ],
 )
@@ -287,10 +313,12 @@ SHIFTS = [
 
 @pytest.mark.parametrize(("to", "of"), SHIFTS)
 def test_overlap(to, of):
-    for change, numpy in ((lambda x, y: x.copy_(y), lambda a, b: b),
-                          (lambda x, y: x.add_(y), lambda a, b: a + b),
-                          (lambda x, y: x.mul_(y), lambda a, b: a * b),
-                          (lambda x, y: fastnn.sub(y, x, out=x), lambda a, b: b - a)):
+    for change, numpy in (
+        (lambda x, y: x.copy_(y), lambda a, b: b),
+        (lambda x, y: x.add_(y), lambda a, b: a + b),
+        (lambda x, y: x.mul_(y), lambda a, b: a * b),
+        (lambda x, y: fastnn.sub(y, x, out=x), lambda a, b: b - a),
+    ):
         a = np.arange(100.0)
         x = fastnn.tensor(a)
         a[to] = numpy(a[to].copy(), a[of].copy())
@@ -317,9 +345,11 @@ def test_overlap_of_a_matrix_with_its_transpose():
 
 def test_an_op_that_fails_leaves_its_operands():
     x = fastnn.tensor([1.0, 2.0])
-    for call in (lambda: x.index_select(0, fastnn.tensor([0, 5])),
-                 lambda: fastnn.cross_entropy(x, fastnn.tensor(7)),
-                 lambda: x.add_(fastnn.ones(3))):
+    for call in (
+        lambda: x.index_select(0, fastnn.tensor([0, 5])),
+        lambda: fastnn.cross_entropy(x, fastnn.tensor(7)),
+        lambda: x.add_(fastnn.ones(3)),
+    ):
         with pytest.raises((IndexError, ValueError)):
             call()
     assert x.tolist() == [1, 2]

@@ -101,9 +101,14 @@ def test_read_only():
     assert not x.numpy().flags.writeable
     assert not x[1:].numpy().flags.writeable
     assert (x + 1).tolist() == [1, 2, 3, 4]
-    for change in (lambda: x.add_(1), lambda: x.zero_(), lambda: x[1:].mul_(2),
-                   lambda: x.__setitem__(0, 5.0), lambda: x.uniform_(),
-                   lambda: fastnn.add(x, 1, out=x)):
+    for change in (
+        lambda: x.add_(1),
+        lambda: x.zero_(),
+        lambda: x[1:].mul_(2),
+        lambda: x.__setitem__(0, 5.0),
+        lambda: x.uniform_(),
+        lambda: fastnn.add(x, 1, out=x),
+    ):
         with pytest.raises(ValueError, match="read-only"):
             change()
     assert a.tolist() == [0, 1, 2, 3]
@@ -154,8 +159,13 @@ def test_struct_field_of_even_strides_is_shared():
 
 
 def test_what_is_no_number():
-    for a in (np.array(["a"]), np.array([None]), np.zeros(2, complex),
-              np.zeros(2, "M8[s]"), np.zeros(2, [("a", "f4")])):
+    for a in (
+        np.array(["a"]),
+        np.array([None]),
+        np.zeros(2, complex),
+        np.zeros(2, "M8[s]"),
+        np.zeros(2, [("a", "f4")]),
+    ):
         with pytest.raises(TypeError):
             fastnn.from_numpy(a)
         with pytest.raises(TypeError):
@@ -195,8 +205,15 @@ def test_array_protocol():
 
 @pytest.mark.parametrize(
     "operate",
-    [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b,
-     lambda a, b: a**b, lambda a, b: a < b, lambda a, b: a == b],
+    [
+        lambda a, b: a + b,
+        lambda a, b: a - b,
+        lambda a, b: a * b,
+        lambda a, b: a / b,
+        lambda a, b: a**b,
+        lambda a, b: a < b,
+        lambda a, b: a == b,
+    ],
 )
 def test_arrays_beside_tensors(operate):
     a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
@@ -239,7 +256,10 @@ def test_dlpack_with_torch():
         back = torch.from_dlpack(x)
         assert back.dtype == t.dtype
         assert back.data_ptr() == t.data_ptr()
-    for foreign in (torch.ones(1, dtype=torch.bfloat16), torch.ones(1, dtype=torch.cfloat)):
+    for foreign in (
+        torch.ones(1, dtype=torch.bfloat16),
+        torch.ones(1, dtype=torch.cfloat),
+    ):
         with pytest.raises(TypeError, match="from_dlpack"):
             fastnn.from_dlpack(foreign)
 
@@ -326,11 +346,19 @@ def parameter():
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle(protocol):
-    for x in (fastnn.arange(6).reshape(2, 3).T, fastnn.tensor(True), fastnn.zeros(0, 2),
-              fastnn.ones(2, dtype=fastnn.float64, requires_grad=True),
-              fastnn.ones(2, requires_grad=True) * 2):
+    for x in (
+        fastnn.arange(6).reshape(2, 3).T,
+        fastnn.tensor(True),
+        fastnn.zeros(0, 2),
+        fastnn.ones(2, dtype=fastnn.float64, requires_grad=True),
+        fastnn.ones(2, requires_grad=True) * 2,
+    ):
         y = pickle.loads(pickle.dumps(x, protocol))
-        assert (y.dtype, y.shape, y.requires_grad) == (x.dtype, x.shape, x.requires_grad)
+        assert (y.dtype, y.shape, y.requires_grad) == (
+            x.dtype,
+            x.shape,
+            x.requires_grad,
+        )
         assert y.is_leaf
         np.testing.assert_array_equal(y.numpy(force=True), x.numpy(force=True))
     for thing in (fastnn.float32, fastnn.device("cpu"), _core.op_named("add")):

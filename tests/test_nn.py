@@ -35,12 +35,20 @@ def test_walking():
     assert [n for n, _ in net.named_parameters()] == NAMES
     assert [n for n, _ in net.named_parameters("net", recurse=False)] == ["net.scale"]
     assert [n for n, _ in net.named_buffers()] == ["mean", "scratch"]
-    assert [n for n, _ in net.named_modules()] == ["", "first", "rest", "rest.0", "rest.1"]
+    assert [n for n, _ in net.named_modules()] == [
+        "",
+        "first",
+        "rest",
+        "rest.0",
+        "rest.1",
+    ]
     assert [n for n, _ in net.named_children()] == ["first", "rest"]
     assert list(net.children()) == [net.first, net.rest]
     assert len(list(net.modules())) == 5
     assert sum(p.numel() for p in net.parameters()) == 2 + 16 + 10
-    assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in net.parameters())
+    assert all(
+        isinstance(p, nn.Parameter) and p.requires_grad for p in net.parameters()
+    )
 
 
 def test_shared_parts_are_given_once():
@@ -110,8 +118,14 @@ def test_attributes():
 def test_state_dict():
     net = Net()
     state = net.state_dict()
-    assert list(state) == ["scale", "mean", "first.weight", "first.bias", "rest.1.weight",
-                           "rest.1.bias"]
+    assert list(state) == [
+        "scale",
+        "mean",
+        "first.weight",
+        "first.bias",
+        "rest.1.weight",
+        "rest.1.bias",
+    ]
     assert not any(v.requires_grad for v in state.values())
     assert np.shares_memory(state["scale"].numpy(), net.scale.detach().numpy())
     assert net.state_dict(keep_vars=True)["scale"] is net.scale
@@ -139,8 +153,13 @@ def test_a_state_that_does_not_fit():
     state["first.bias"] = fastnn.ones(5)
     with pytest.raises(RuntimeError) as raised:
         net.load_state_dict(state)
-    for part in ("Net.load_state_dict", "missing: scale", "unexpected: extra",
-                 "first.bias: expected shape (4,), got (5,)", "strict=False"):
+    for part in (
+        "Net.load_state_dict",
+        "missing: scale",
+        "unexpected: extra",
+        "first.bias: expected shape (4,), got (5,)",
+        "strict=False",
+    ):
         assert part in str(raised.value)
     with pytest.raises(RuntimeError, match=r"first\.bias"):
         net.load_state_dict(state, strict=False)
@@ -170,18 +189,23 @@ def test_copies():
 
 def test_state_from_torch():
     torch = pytest.importorskip("torch")
-    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(),
-                                 torch.nn.Linear(4, 2))
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+    )
     ours = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
     expected = theirs(torch.from_numpy(x)).detach().numpy()
-    np.testing.assert_allclose(ours(fastnn.tensor(x)).detach().numpy(), expected,
-                               rtol=1e-5, atol=1e-6)
-    for mine, other in ((nn.Linear(3, 2), torch.nn.Linear(3, 2)),
-                        (nn.ReLU(), torch.nn.ReLU()), (ours, theirs),
-                        (nn.Linear(3, 2, bias=False), torch.nn.Linear(3, 2, bias=False))):
+    np.testing.assert_allclose(
+        ours(fastnn.tensor(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6
+    )
+    for mine, other in (
+        (nn.Linear(3, 2), torch.nn.Linear(3, 2)),
+        (nn.ReLU(), torch.nn.ReLU()),
+        (ours, theirs),
+        (nn.Linear(3, 2, bias=False), torch.nn.Linear(3, 2, bias=False)),
+    ):
         assert repr(mine) == repr(other)
 
 
@@ -198,8 +222,9 @@ def test_linear():
         assert np.abs(values).max() > 0.9 * bound
     assert abs(w.std() - bound / np.sqrt(3)) < 0.01 * bound
     x = np.random.default_rng(0).standard_normal((2, 3, 50))
-    np.testing.assert_allclose(layer(fastnn.tensor(x)).detach().numpy(), x @ w.T + b,
-                               rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        layer(fastnn.tensor(x)).detach().numpy(), x @ w.T + b, rtol=1e-12, atol=1e-12
+    )
     assert nn.Linear(2, 3, bias=False).bias is None
     assert nn.Linear(0, 3)(fastnn.ones(2, 0)).shape == (2, 3)
     with pytest.raises(ValueError, match=r"linear: expected .* 50 .*got"):
@@ -224,8 +249,11 @@ def test_sequential():
     assert named.one is a
     assert net.append(nn.ReLU()) is net
     assert len(net) == 4
-    for wrong, error in (((1,), TypeError), (({"a.b": a},), KeyError),
-                         (({"forward": a},), KeyError)):
+    for wrong, error in (
+        ((1,), TypeError),
+        (({"a.b": a},), KeyError),
+        (({"forward": a},), KeyError),
+    ):
         with pytest.raises(error, match="Sequential"):
             nn.Sequential(*wrong)
     with pytest.raises(IndexError):
@@ -239,8 +267,12 @@ def test_repr():
         "  (1): ReLU()\n"
         ")"
     )
-    assert repr(nn.CrossEntropyLoss(ignore_index=3)) == "CrossEntropyLoss(ignore_index=3)"
-    assert repr(nn.Parameter(fastnn.ones(1))).startswith("Parameter containing:\ntensor(")
+    assert (
+        repr(nn.CrossEntropyLoss(ignore_index=3)) == "CrossEntropyLoss(ignore_index=3)"
+    )
+    assert repr(nn.Parameter(fastnn.ones(1))).startswith(
+        "Parameter containing:\ntensor("
+    )
 
 
 def test_cross_entropy_loss():
@@ -257,12 +289,15 @@ def test_cross_entropy_loss():
         (nn.CrossEntropyLoss(reduction="none"), each),
         (nn.CrossEntropyLoss(fastnn.tensor(w)), (each * w[t]).sum() / w[t].sum()),
         (nn.CrossEntropyLoss(ignore_index=3), each[t != 3].mean()),
-        (nn.CrossEntropyLoss(label_smoothing=0.2),
-         (0.8 * each - 0.2 * logp.mean(1)).mean()),
+        (
+            nn.CrossEntropyLoss(label_smoothing=0.2),
+            (0.8 * each - 0.2 * logp.mean(1)).mean(),
+        ),
     ]
     for loss, expected in cases:
-        np.testing.assert_allclose(loss(logits, target).detach().numpy(), expected,
-                                   rtol=1e-13)
+        np.testing.assert_allclose(
+            loss(logits, target).detach().numpy(), expected, rtol=1e-13
+        )
     cases[0][0](logits, target).backward()
     p = np.exp(logp)
     p[np.arange(6), t] -= 1

@@ -44,7 +44,9 @@ def widened(value):
         return type(value)(widened(v) for v in value)
     if not isinstance(value, fastnn.Tensor):
         return value
-    return (value.double() if value.is_floating_point() else value.clone()).numpy().copy()
+    return (
+        (value.double() if value.is_floating_point() else value.clone()).numpy().copy()
+    )
 
 
 # ---- the journey of an op ---------------------------------------------------------------
@@ -138,8 +140,10 @@ def _functional(name, sample):
         leaves = leaves[:1]
 
     def call(*_):
-        fresh = [a() if callable(a) and not isinstance(a, fastnn.Tensor) else b
-                 for a, b in zip(sample.args, args, strict=True)]
+        fresh = [
+            a() if callable(a) and not isinstance(a, fastnn.Tensor) else b
+            for a, b in zip(sample.args, args, strict=True)
+        ]
         if is_inplace(name):
             fresh[0] = fresh[0].clone()
         result = function(*fresh, **sample.kwargs)
@@ -174,8 +178,9 @@ def test_no_gradient_means_no_graph(name):
     sample = ROWS[name].samples[0]
     if is_inplace(name):
         pytest.skip("an update in place of leaves is refused while recording")
-    result = callable_for(name)(*arguments(name, sample, fastnn.float64, grad=True),
-                                **sample.kwargs)
+    result = callable_for(name)(
+        *arguments(name, sample, fastnn.float64, grad=True), **sample.kwargs
+    )
     first = result if isinstance(result, fastnn.Tensor) else result[0]
     assert not first.requires_grad
 
@@ -197,7 +202,9 @@ def test_layout_changes_no_bit(name, k, layout):
         return
     expected = function(*plain, **sample.kwargs)
     if name == "sgd_step":
-        got, expected = ([a for a in args[:3] if a is not None] for args in (other, plain))
+        got, expected = (
+            [a for a in args[:3] if a is not None] for args in (other, plain)
+        )
     assert_same_bits(got, expected, f"{name} {layout}")
 
 
@@ -221,8 +228,10 @@ def test_into_an_existing_output(name, k):
         function.into(wide, *arguments(name, sample, fastnn.float32))
         assert_same_bits(wide, first, f"{name} into strided memory")
     with pytest.raises(ValueError, match="out"):
-        function.into(fastnn.zeros(3, 1, 4, 1, dtype=first.dtype),
-                      *arguments(name, sample, fastnn.float32))
+        function.into(
+            fastnn.zeros(3, 1, 4, 1, dtype=first.dtype),
+            *arguments(name, sample, fastnn.float32),
+        )
 
 
 @pytest.mark.parametrize(("name", "k"), CASES)
@@ -264,8 +273,15 @@ def test_hostile_input_raises_and_leaves_operands_alone(name, k):
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_wrong_kinds_of_argument(name):
     op = TABLE[name]
-    for args in [(), (None,) * 9, ("x",) * max(1, len(op.inputs)), (object(),),
-                 ([],), (fastnn.ones(2),) * 12, ({},) * 3]:
+    for args in [
+        (),
+        (None,) * 9,
+        ("x",) * max(1, len(op.inputs)),
+        (object(),),
+        ([],),
+        (fastnn.ones(2),) * 12,
+        ({},) * 3,
+    ]:
         with pytest.raises((TypeError, ValueError, IndexError)) as caught:
             op(*args)
         assert name.rstrip("_") in str(caught.value) or "expected" in str(caught.value)

@@ -11,10 +11,17 @@ import fastnn
 from fastnn import nn, optim
 
 OPTIONS = [
-    {"lr": 0.01, "momentum": m, "dampening": d, "weight_decay": w, "nesterov": n,
-     "maximize": x}
+    {
+        "lr": 0.01,
+        "momentum": m,
+        "dampening": d,
+        "weight_decay": w,
+        "nesterov": n,
+        "maximize": x,
+    }
     for m, d, w, n, x in itertools.product(
-        (0.0, 0.9), (0.0, 0.3), (0.0, 0.1), (False, True), (False, True))
+        (0.0, 0.9), (0.0, 0.3), (0.0, 0.1), (False, True), (False, True)
+    )
     if not (n and (m == 0 or d != 0))
 ]
 
@@ -42,8 +49,11 @@ def reference(values, gradients, steps, options):
             g = -g if options["maximize"] else g
             g = g + options["weight_decay"] * values[i]
             if momentum:
-                buffers[i] = (g if buffers[i] is None else
-                              momentum * buffers[i] + (1 - options["dampening"]) * g)
+                buffers[i] = (
+                    g
+                    if buffers[i] is None
+                    else momentum * buffers[i] + (1 - options["dampening"]) * g
+                )
                 g = g + momentum * buffers[i] if options["nesterov"] else buffers[i]
             values[i] = values[i] - lr * g
     return values
@@ -69,7 +79,8 @@ def test_against_torch(options):
     for _ in range(100):
         other.zero_grad()
         torch.nn.functional.mse_loss(
-            torch.tensor(x) @ theirs[0] + theirs[1], torch.tensor(y)).backward()
+            torch.tensor(x) @ theirs[0] + theirs[1], torch.tensor(y)
+        ).backward()
         other.step()
     close(ours(options), [p.detach().numpy() for p in theirs])
 
@@ -88,16 +99,20 @@ def ours(options):
 
 
 def test_layouts_and_float32():
-    for make in (lambda a: fastnn.tensor(a), lambda a: fastnn.tensor(a.T.copy()).T,
-                 lambda a: fastnn.tensor(np.repeat(a, 2, 0))[::2]):
+    for make in (
+        lambda a: fastnn.tensor(a),
+        lambda a: fastnn.tensor(a.T.copy()).T,
+        lambda a: fastnn.tensor(np.repeat(a, 2, 0))[::2],
+    ):
         p = make(np.arange(6.0, dtype=np.float32).reshape(2, 3)).detach()
         p.requires_grad_()
         sgd = optim.SGD([p], lr=0.5, momentum=0.5)
         for _ in range(2):
             p.grad = fastnn.ones(3, 2).T
             sgd.step()
-        np.testing.assert_array_equal(p.detach().numpy(),
-                                      np.arange(6.0).reshape(2, 3) - 1.25)
+        np.testing.assert_array_equal(
+            p.detach().numpy(), np.arange(6.0).reshape(2, 3) - 1.25
+        )
 
 
 def leaf(*values):
@@ -128,8 +143,16 @@ def test_groups():
     step()
     assert a.item() == -10
     group = sgd.param_groups[0]
-    assert set(group) == {"params", "lr", "momentum", "dampening", "weight_decay",
-                          "nesterov", "maximize", "name"}
+    assert set(group) == {
+        "params",
+        "lr",
+        "momentum",
+        "dampening",
+        "weight_decay",
+        "nesterov",
+        "maximize",
+        "name",
+    }
     assert len(group) == 8
     with pytest.raises(TypeError, match="deleted"):
         del group["lr"]
@@ -199,7 +222,9 @@ def train(sgd, params, steps):
 
 def test_state_dict():
     a, b = leaf(1.0, 5.0), leaf(3.0)
-    sgd = optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.05}], lr=0.1, momentum=0.9)
+    sgd = optim.SGD(
+        [{"params": [a]}, {"params": [b], "lr": 0.05}], lr=0.1, momentum=0.9
+    )
     train(sgd, [a, b], 3)
     state = copy.deepcopy(sgd.state_dict())
     assert list(state) == ["state", "param_groups"]
@@ -221,7 +246,9 @@ def test_state_dict():
         with pytest.raises(ValueError, match="load_state_dict: expected groups"):
             optim.SGD(wrong, lr=1.0).load_state_dict(state)
     with pytest.raises(ValueError, match="momentum_buffer"):
-        optim.SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)]}]).load_state_dict(state)
+        optim.SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)]}]).load_state_dict(
+            state
+        )
 
 
 @pytest.mark.parametrize(
@@ -238,7 +265,10 @@ def test_state_dict():
         (lambda p: optim.SGD([p], momentum=-0.1), ValueError),
         (lambda p: optim.SGD([p], weight_decay=-1), ValueError),
         (lambda p: optim.SGD([p], nesterov=True), ValueError),
-        (lambda p: optim.SGD([p], momentum=0.9, dampening=0.1, nesterov=True), ValueError),
+        (
+            lambda p: optim.SGD([p], momentum=0.9, dampening=0.1, nesterov=True),
+            ValueError,
+        ),
     ],
 )
 def test_refused(make, error):
@@ -247,7 +277,8 @@ def test_refused(make, error):
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: fastnn.ones(2), lambda: fastnn.ones(3, dtype=fastnn.float64)])
+    "wrong", [lambda: fastnn.ones(2), lambda: fastnn.ones(3, dtype=fastnn.float64)]
+)
 def test_step_with_what_does_not_fit(wrong):
     p = leaf(1.0, 2.0)
     hyper = fastnn.zeros(4, dtype=fastnn.float64)
@@ -262,12 +293,15 @@ def test_learning():
     """Two spirals, which no linear model parts."""
     fastnn.manual_seed(0)
     angle = np.linspace(0.5, 6.0, 100)
-    arms = [np.stack([s * angle * np.cos(angle), s * angle * np.sin(angle)], 1)
-            for s in (1, -1)]
+    arms = [
+        np.stack([s * angle * np.cos(angle), s * angle * np.sin(angle)], 1)
+        for s in (1, -1)
+    ]
     x = fastnn.tensor(np.concatenate(arms).astype(np.float32) / 3)
     t = fastnn.tensor([0] * 100 + [1] * 100)
-    model = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(),
-                          nn.Linear(32, 2))
+    model = nn.Sequential(
+        nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2)
+    )
     sgd = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     losses = []
     for _ in range(400):

@@ -24,12 +24,21 @@ def philox(seed, first, count):
     """
     low = np.uint64(0xFFFFFFFF)
     block = np.arange(first, first + count, dtype=np.uint64)
-    c = [block & low, block >> np.uint64(32), np.zeros_like(block), np.zeros_like(block)]
+    c = [
+        block & low,
+        block >> np.uint64(32),
+        np.zeros_like(block),
+        np.zeros_like(block),
+    ]
     k0, k1 = seed & 0xFFFFFFFF, seed >> 32
     for _ in range(ROUNDS):
         p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
-        c = [(p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k0), p1 & low,
-             (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k1), p0 & low]
+        c = [
+            (p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k0),
+            p1 & low,
+            (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k1),
+            p0 & low,
+        ]
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return np.stack(c, axis=1).astype(np.uint32)
 
@@ -37,7 +46,11 @@ def philox(seed, first, count):
 def test_the_oracle():
     """The first known answer of the Random123 library: counter 0, key 0."""
     assert [hex(w) for w in philox(0, 0, 1)[0]] == [
-        "0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+        "0x6627e8d5",
+        "0xe169c58d",
+        "0xbc57ac4c",
+        "0x9b00dbd8",
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 + 5, 2**63 + 12345])
@@ -66,13 +79,20 @@ def test_golden():
     """The first numbers of seed 0: who changes them changes every user's results."""
     g = Generator(0)
     assert fastnn.rand(4, generator=g).numpy().tolist() == [
-        0.3990464210510254, 0.8805201649665833, 0.7357127666473389, 0.6054818034172058]
+        0.3990464210510254,
+        0.8805201649665833,
+        0.7357127666473389,
+        0.6054818034172058,
+    ]
     g.manual_seed(0)
     assert fastnn.randperm(10, generator=g).tolist() == [8, 2, 1, 9, 5, 0, 4, 7, 6, 3]
     g.manual_seed(0)
     assert fastnn.randn(4, generator=g).numpy().tolist() == [
-        0.9911374449729919, -0.9246627688407898,
-        -0.6176090836524963, -0.48206833004951477]
+        0.9911374449729919,
+        -0.9246627688407898,
+        -0.6176090836524963,
+        -0.48206833004951477,
+    ]
     g.manual_seed(0)
     kept = fastnn.dropout(fastnn.ones(10), 0.5, generator=g) > 0
     assert kept.int().tolist() == [0, 1, 1, 1, 1, 0, 1, 0, 0, 0]
@@ -101,10 +121,14 @@ def test_state():
     a = fastnn.randn(3, generator=g)
     assert g.get_state().tolist() != state.tolist()
     assert fastnn.randn(3, generator=g.set_state(state)).tolist() == a.tolist()
-    assert fastnn.randn(3, generator=Generator(9).set_state(state)).tolist() == a.tolist()
+    assert (
+        fastnn.randn(3, generator=Generator(9).set_state(state)).tolist() == a.tolist()
+    )
     restored = pickle.loads(pickle.dumps(g))
-    assert fastnn.rand(3, generator=restored).tolist() == fastnn.rand(
-        3, generator=g).tolist()
+    assert (
+        fastnn.rand(3, generator=restored).tolist()
+        == fastnn.rand(3, generator=g).tolist()
+    )
     saved = fastnn.get_rng_state()
     a = fastnn.rand(2)
     fastnn.set_rng_state(saved)
@@ -137,10 +161,13 @@ def test_numbers_belong_to_elements(draw, dtype):
 def test_same_numbers_on_any_machine():
     def draw():
         g = Generator(11)
-        drawn = [fastnn.rand(100_003, generator=g), fastnn.randn(100_003, generator=g),
-                 fastnn.randn(50_001, dtype=fastnn.float64, generator=g),
-                 fastnn.randperm(1000, generator=g),
-                 fastnn.dropout(fastnn.ones(100_003), 0.3, generator=g)]
+        drawn = [
+            fastnn.rand(100_003, generator=g),
+            fastnn.randn(100_003, generator=g),
+            fastnn.randn(50_001, dtype=fastnn.float64, generator=g),
+            fastnn.randperm(1000, generator=g),
+            fastnn.dropout(fastnn.ones(100_003), 0.3, generator=g),
+        ]
         return [x.numpy().tobytes() for x in drawn]
 
     threads, isa = fastnn.get_num_threads(), fastnn.isa()

@@ -15,7 +15,12 @@ import fastnn
 from fastnn import _core
 
 PACKAGE = str(Path(fastnn.__file__).parents[1])
-VARIABLES = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "OMP_NUM_THREADS", "FASTNN_CACHE_BYTES")
+VARIABLES = (
+    "FASTNN_ISA",
+    "FASTNN_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "FASTNN_CACHE_BYTES",
+)
 
 
 def python(code, cwd, *options, timeout=120, **variables):
@@ -23,9 +28,15 @@ def python(code, cwd, *options, timeout=120, **variables):
     env = {k: v for k, v in os.environ.items() if k not in VARIABLES} | variables
     path = env.get("PYTHONPATH")
     env["PYTHONPATH"] = PACKAGE + (os.pathsep + path if path else "")
-    return subprocess.run([sys.executable, *options, "-c", textwrap.dedent(code)], cwd=cwd,
-                          env=env, capture_output=True, text=True, timeout=timeout,
-                          check=False)
+    return subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 def output(code, cwd, **variables):
@@ -57,14 +68,22 @@ def test_isa(tmp_path):
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("FASTNN_ISA", "sse9"), ("FASTNN_ISA", "AVX 2"), ("FASTNN_NUM_THREADS", "0"),
-     ("FASTNN_NUM_THREADS", "-1"), ("FASTNN_NUM_THREADS", "two"),
-     ("FASTNN_NUM_THREADS", "2.5"), ("FASTNN_NUM_THREADS", "99999999999999999999999"),
-     ("FASTNN_CACHE_BYTES", "much"), ("FASTNN_CACHE_BYTES", "-5")],
+    [
+        ("FASTNN_ISA", "sse9"),
+        ("FASTNN_ISA", "AVX 2"),
+        ("FASTNN_NUM_THREADS", "0"),
+        ("FASTNN_NUM_THREADS", "-1"),
+        ("FASTNN_NUM_THREADS", "two"),
+        ("FASTNN_NUM_THREADS", "2.5"),
+        ("FASTNN_NUM_THREADS", "99999999999999999999999"),
+        ("FASTNN_CACHE_BYTES", "much"),
+        ("FASTNN_CACHE_BYTES", "-5"),
+    ],
 )
 def test_bad_values_are_named(variable, value, tmp_path):
-    done = python("import fastnn; print(fastnn.get_num_threads())", tmp_path,
-                  **{variable: value})
+    done = python(
+        "import fastnn; print(fastnn.get_num_threads())", tmp_path, **{variable: value}
+    )
     if value.startswith("9999"):  # a number, if absurd: capped or refused
         assert done.returncode == 0 or variable in done.stderr
         return
@@ -81,7 +100,9 @@ def test_number_of_threads(tmp_path):
     assert output(show, tmp_path, FASTNN_NUM_THREADS="3") == "3"
     assert output(show, tmp_path, OMP_NUM_THREADS="1") == "1"
     assert output(show, tmp_path, FASTNN_NUM_THREADS="2", OMP_NUM_THREADS="1") == "2"
-    pinned = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + show
+    pinned = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + show
+    )
     assert output(pinned, tmp_path) == "1"
 
 
@@ -171,8 +192,10 @@ def test_multiprocessing_by_fork(tmp_path):
 def test_many_callers_get_the_right_bits(n, threads):
     fastnn.set_num_threads(n)
     random = np.random.default_rng(0)
-    inputs = [fastnn.tensor(random.standard_normal((160, 160)).astype(np.float32))
-              for _ in range(4)]
+    inputs = [
+        fastnn.tensor(random.standard_normal((160, 160)).astype(np.float32))
+        for _ in range(4)
+    ]
 
     def work(x):
         w = x.detach().requires_grad_()
@@ -255,7 +278,9 @@ def test_the_cache_is_bounded(tmp_path):
         print("ok")
     """
     for limit in ("1000000", "0"):
-        assert output(code.format(limit=limit), tmp_path, FASTNN_CACHE_BYTES=limit) == "ok"
+        assert (
+            output(code.format(limit=limit), tmp_path, FASTNN_CACHE_BYTES=limit) == "ok"
+        )
 
 
 def test_out_of_memory_is_an_exception():
@@ -284,8 +309,17 @@ def test_import_is_quick(tmp_path):
     """
     best = 1.0
     for _ in range(12):
-        best = min(best, float(output(code, tmp_path, PYTHONDONTWRITEBYTECODE="",
-                                      PYTHONPYCACHEPREFIX=str(tmp_path))))
+        best = min(
+            best,
+            float(
+                output(
+                    code,
+                    tmp_path,
+                    PYTHONDONTWRITEBYTECODE="",
+                    PYTHONPYCACHEPREFIX=str(tmp_path),
+                )
+            ),
+        )
         if best <= 0.03:
             break
     assert best <= 0.03
@@ -299,8 +333,20 @@ def test_import_brings_in_little(tmp_path):
         print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
     """
     brought = set(output(code, tmp_path).split()) - {"fastnn"}
-    heavy = {"tqdm", "safetensors", "matplotlib", "torch", "scipy", "asyncio", "unittest",
-             "multiprocessing", "subprocess", "argparse", "importlib_metadata", "hypothesis"}
+    heavy = {
+        "tqdm",
+        "safetensors",
+        "matplotlib",
+        "torch",
+        "scipy",
+        "asyncio",
+        "unittest",
+        "multiprocessing",
+        "subprocess",
+        "argparse",
+        "importlib_metadata",
+        "hypothesis",
+    }
     assert not brought & heavy
 
 
@@ -329,14 +375,34 @@ def test_exit_with_live_graphs(tmp_path):
     ("groups", "files", "cpus"),
     [
         ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n"}, 2),  # rounded up
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),
-        ("0::/a/b\n", {"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "100000 100000\n"}, 1),
+        (
+            "0::/a/b\n",
+            {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"},
+            3,
+        ),
+        (
+            "0::/a/b\n",
+            {"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "100000 100000\n"},
+            1,
+        ),
         ("0::/\n", {}, 0),
         ("0::/a\n", {"a/cpu.max": "garbage\n"}, 0),
-        ("4:cpu,cpuacct:/x\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "250000\n",
-                                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"}, 3),
-        ("4:cpu,cpuacct:/x\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1\n",
-                                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"}, 0),
+        (
+            "4:cpu,cpuacct:/x\n",
+            {
+                "cpu,cpuacct/x/cpu.cfs_quota_us": "250000\n",
+                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            "4:cpu,cpuacct:/x\n",
+            {
+                "cpu,cpuacct/x/cpu.cfs_quota_us": "-1\n",
+                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
+            },
+            0,
+        ),
         ("", {}, 0),
     ],
 )
@@ -352,4 +418,6 @@ def test_cgroup_quotas_of_both_versions(tmp_path, groups, files, cpus):
 
 
 def test_no_cgroup_files_means_no_limit(tmp_path):
-    assert fastnn._core.cgroup_cpu_limit(str(tmp_path / "no"), str(tmp_path / "none")) == 0
+    assert (
+        fastnn._core.cgroup_cpu_limit(str(tmp_path / "no"), str(tmp_path / "none")) == 0
+    )

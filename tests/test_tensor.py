@@ -67,7 +67,9 @@ def test_tensor_of_tensors():
     assert fastnn.as_tensor(x) is x
 
 
-@pytest.mark.parametrize("data", [[[1], [1, 2]], "abc", ["a"], [None], object(), {}, [1j]])
+@pytest.mark.parametrize(
+    "data", [[[1], [1, 2]], "abc", ["a"], [None], object(), {}, [1j]]
+)
 def test_data_that_is_no_block_of_numbers(data):
     with pytest.raises((TypeError, ValueError), match="tensor: expected"):
         fastnn.tensor(data)
@@ -136,8 +138,9 @@ def test_eight_dimensions():
     a = np.arange(48.0).reshape(shape)
     x = fastnn.tensor(a)
     assert x.ndim == 8
-    np.testing.assert_array_equal((x + x.sum(dim=3, keepdim=True)).numpy(),
-                                  a + a.sum(axis=3, keepdims=True))
+    np.testing.assert_array_equal(
+        (x + x.sum(dim=3, keepdim=True)).numpy(), a + a.sum(axis=3, keepdims=True)
+    )
     np.testing.assert_array_equal(x.permute(7, 6, 5, 4, 3, 2, 1, 0).numpy(), a.T)
 
 
@@ -179,7 +182,12 @@ def test_promotion(op):
             got = fastnn.where(fastnn.tensor([True, False]), x, y)
         else:
             got = getattr(fastnn, op)(x, y)
-        assert got.dtype is dtype(expected_dtype(a, a_dims, b, b_dims)), (a, a_dims, b, b_dims)
+        assert got.dtype is dtype(expected_dtype(a, a_dims, b, b_dims)), (
+            a,
+            a_dims,
+            b,
+            b_dims,
+        )
 
 
 @pytest.mark.parametrize("number", [True, 3, 2.5])
@@ -211,11 +219,25 @@ def test_promotion_as_in_pytorch():
             assert name(mine(x, y)) == theirs, (f, a, a_dims, b, b_dims)
     for a, dims, number in itertools.product(DTYPES, (0, 1), (True, 3, 2.5)):
         x, tx = (m.ones([2] * dims, dtype=getattr(m, a)) for m in (fastnn, torch))
-        for f in (lambda t, n: t + n, lambda t, n: n * t, lambda t, n: t / n,
-                  lambda t, n: t**n, lambda t, n: t < n):
+        for f in (
+            lambda t, n: t + n,
+            lambda t, n: n * t,
+            lambda t, n: t / n,
+            lambda t, n: t**n,
+            lambda t, n: t < n,
+        ):
             assert name(f(x, number)) == name(f(tx, number)), (a, dims, number)
-    for data in (1, 1.5, True, [1, 2.0], [True, 1], [], np.float64(1), np.int32(1),
-                 np.zeros(2, "i4")):
+    for data in (
+        1,
+        1.5,
+        True,
+        [1, 2.0],
+        [True, 1],
+        [],
+        np.float64(1),
+        np.int32(1),
+        np.zeros(2, "i4"),
+    ):
         assert name(fastnn.tensor(data)) == name(torch.tensor(data)), data
 
 
@@ -229,8 +251,13 @@ def test_square_is_one_product():
 
 def test_conversions():
     x = fastnn.tensor([0.0, 1.7, -2.5, 300.0])
-    methods = {"float": "float32", "double": "float64", "int": "int32", "long": "int64",
-               "bool": "bool"}
+    methods = {
+        "float": "float32",
+        "double": "float64",
+        "int": "int32",
+        "long": "int64",
+        "bool": "bool",
+    }
     for method, name in methods.items():
         y = getattr(x, method)()
         assert y.dtype is dtype(name)
@@ -262,8 +289,11 @@ def test_devices():
     assert str(x.device) == "cpu"
     assert x.to("cpu") is x
     assert x.to(fastnn.device("cpu")) is x
-    for call in (lambda: x.to("cuda"), lambda: fastnn.device("cuda:0"),
-                 lambda: x.to(device="meta")):
+    for call in (
+        lambda: x.to("cuda"),
+        lambda: fastnn.device("cuda:0"),
+        lambda: x.to(device="meta"),
+    ):
         with pytest.raises(RuntimeError, match="device: expected 'cpu'"):
             call()
 
@@ -278,10 +308,14 @@ VIEWS = {
     "transpose": (lambda x: x.transpose(0, -1), lambda a: a.swapaxes(0, -1)),
     "T": (lambda x: x.T, lambda a: a.T),
     "mT": (lambda x: x.mT, lambda a: a.swapaxes(-1, -2)),
-    "expand": (lambda x: x[:, :1].expand(2, 5, 4),
-               lambda a: np.broadcast_to(a[:, :1], (2, 5, 4))),
-    "expand in front": (lambda x: x.expand(3, -1, -1, -1),
-                        lambda a: np.broadcast_to(a, (3, 2, 3, 4))),
+    "expand": (
+        lambda x: x[:, :1].expand(2, 5, 4),
+        lambda a: np.broadcast_to(a[:, :1], (2, 5, 4)),
+    ),
+    "expand in front": (
+        lambda x: x.expand(3, -1, -1, -1),
+        lambda a: np.broadcast_to(a, (3, 2, 3, 4)),
+    ),
     "squeeze": (lambda x: x[:, :1].squeeze(1), lambda a: a[:, 0]),
     "squeeze all": (lambda x: x[:1, :1].squeeze(), lambda a: a[0, 0]),
     "unsqueeze": (lambda x: x.unsqueeze(-1), lambda a: a[..., None]),
@@ -388,9 +422,14 @@ def test_hash_and_comparison():
         (lambda: fastnn.tensor([1.0, 2.5]), "tensor([1. , 2.5])"),
         (lambda: fastnn.tensor([[1, 2], [3, 4]]), "tensor([[1, 2],\n        [3, 4]])"),
         (lambda: fastnn.tensor(True), "tensor(True)"),
-        (lambda: fastnn.ones(1, dtype=fastnn.float64),
-         "tensor([1.], dtype=fastnn.float64)"),
-        (lambda: fastnn.ones(1, requires_grad=True), "tensor([1.], requires_grad=True)"),
+        (
+            lambda: fastnn.ones(1, dtype=fastnn.float64),
+            "tensor([1.], dtype=fastnn.float64)",
+        ),
+        (
+            lambda: fastnn.ones(1, requires_grad=True),
+            "tensor([1.], requires_grad=True)",
+        ),
         (lambda: fastnn.ones(1, requires_grad=True) * 2, "tensor([2.], grad_fn=<mul>)"),
         (lambda: fastnn.zeros(0), "tensor([])"),
         (lambda: fastnn.zeros(2, 0), "tensor([], size=(2, 0))"),
@@ -421,10 +460,15 @@ def test_empty_and_0d():
 def test_uninitialised_never_crashes():
     """Tensor.__new__ alone gives an object whose use raises or answers."""
     made = fastnn.ones(2)
-    names = [n for n in dir(Tensor) if n not in ("__init_subclass__", "__subclasshook__")]
+    names = [
+        n for n in dir(Tensor) if n not in ("__init_subclass__", "__subclasshook__")
+    ]
     for name in names:
-        for target, args in ((Tensor.__new__(Tensor), ()), (Tensor.__new__(Tensor), (made,)),
-                             (made.clone(), (Tensor.__new__(Tensor),))):
+        for target, args in (
+            (Tensor.__new__(Tensor), ()),
+            (Tensor.__new__(Tensor), (made,)),
+            (made.clone(), (Tensor.__new__(Tensor),)),
+        ):
             try:
                 value = getattr(target, name)
                 if callable(value):
@@ -432,10 +476,18 @@ def test_uninitialised_never_crashes():
             except Exception as e:
                 assert str(e) or isinstance(e, (TypeError, AttributeError))
     x = Tensor.__new__(Tensor)
-    for use in (lambda: setattr(made, "data", x), lambda: Tensor(x), lambda: made + x,
-                lambda: fastnn.nn.Parameter(x), lambda: made.copy_(x), lambda: x.backward(),
-                lambda: fastnn.cat([x, made]), lambda: np.asarray(x), lambda: repr(x),
-                lambda: fastnn.tensor([x])):
+    for use in (
+        lambda: setattr(made, "data", x),
+        lambda: Tensor(x),
+        lambda: made + x,
+        lambda: fastnn.nn.Parameter(x),
+        lambda: made.copy_(x),
+        lambda: x.backward(),
+        lambda: fastnn.cat([x, made]),
+        lambda: np.asarray(x),
+        lambda: repr(x),
+        lambda: fastnn.tensor([x]),
+    ):
         with pytest.raises((TypeError, RuntimeError, ValueError)):
             use()
 

@@ -35,24 +35,49 @@ CASES = {
     "sigmoid": (fastnn.sigmoid, torch.sigmoid, (X * 5,), None),
     "tanh": (fastnn.tanh, torch.tanh, (X,), None),
     "gelu": (fastnn.gelu, functional.gelu, (X,), None),
-    "gelu_tanh": (lambda x: fastnn.gelu(x, approximate="tanh"),
-                  lambda x: functional.gelu(x, approximate="tanh"), (X,), None),
+    "gelu_tanh": (
+        lambda x: fastnn.gelu(x, approximate="tanh"),
+        lambda x: functional.gelu(x, approximate="tanh"),
+        (X,),
+        None,
+    ),
     "sum": (lambda x: x.sum(1), lambda x: x.sum(1), (X,), lambda x: np.abs(x).sum(1)),
     "sum_0": (lambda x: x.sum(0), lambda x: x.sum(0), (X,), lambda x: np.abs(x).sum(0)),
     "sum_all": (lambda x: x.sum(), lambda x: x.sum(), (X,), lambda x: np.abs(x).sum()),
     "mean": (lambda x: x.mean(), lambda x: x.mean(), (X,), lambda x: np.abs(x).mean()),
-    "matmul": (fastnn.matmul, torch.matmul, (X, W.T),
-               lambda x, w: np.abs(x) @ np.abs(w)),
-    "linear": (fastnn.linear, functional.linear, (X, W, B),
-               lambda x, w, b: np.abs(x) @ np.abs(w).T + np.abs(b)),
-    "softmax": (lambda x: fastnn.softmax(x, 1), lambda x: torch.softmax(x, 1), (X,), None),
-    "log_softmax": (lambda x: fastnn.log_softmax(x, 1), lambda x: torch.log_softmax(x, 1),
-                    (X,), None),
+    "matmul": (
+        fastnn.matmul,
+        torch.matmul,
+        (X, W.T),
+        lambda x, w: np.abs(x) @ np.abs(w),
+    ),
+    "linear": (
+        fastnn.linear,
+        functional.linear,
+        (X, W, B),
+        lambda x, w, b: np.abs(x) @ np.abs(w).T + np.abs(b),
+    ),
+    "softmax": (
+        lambda x: fastnn.softmax(x, 1),
+        lambda x: torch.softmax(x, 1),
+        (X,),
+        None,
+    ),
+    "log_softmax": (
+        lambda x: fastnn.log_softmax(x, 1),
+        lambda x: torch.log_softmax(x, 1),
+        (X,),
+        None,
+    ),
     "mse": (fastnn.mse_loss, functional.mse_loss, (X, Y), None),
     "cross_entropy_rows": (
         lambda x: fastnn.cross_entropy(x, fastnn.from_numpy(LABELS), reduction="none"),
-        lambda x: functional.cross_entropy(x, torch.from_numpy(LABELS), reduction="none"),
-        (X,), None),
+        lambda x: functional.cross_entropy(
+            x, torch.from_numpy(LABELS), reduction="none"
+        ),
+        (X,),
+        None,
+    ),
 }
 
 
@@ -64,8 +89,11 @@ def error(got, exact, scale):
 def test_error_is_at_most_twice_pytorchs(name):
     ours, theirs, args, scale = CASES[name]
     wide = [a.astype(np.float64) for a in args]
-    exact = (REFERENCES[name](*wide) if name in REFERENCES and name != "sum" else
-             theirs(*[torch.from_numpy(a) for a in wide]).numpy())
+    exact = (
+        REFERENCES[name](*wide)
+        if name in REFERENCES and name != "sum"
+        else theirs(*[torch.from_numpy(a) for a in wide]).numpy()
+    )
     scale = np.abs(exact) if scale is None else scale(*wide)
     mine = error(ours(*[fastnn.from_numpy(a) for a in args]).numpy(), exact, scale)
     peer = error(theirs(*[torch.from_numpy(a) for a in args]).numpy(), exact, scale)
@@ -77,8 +105,10 @@ def test_error_is_at_most_twice_pytorchs(name):
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_agree(name):
     ours, theirs, args, _ = CASES[name]
-    wide = [a[:20].astype(np.float64) if a.shape[:1] == (300,) else a.astype(np.float64)
-            for a in args]
+    wide = [
+        a[:20].astype(np.float64) if a.shape[:1] == (300,) else a.astype(np.float64)
+        for a in args
+    ]
     if name == "cross_entropy_rows":
         wide = [args[0].astype(np.float64)]
     if name == "exp":
@@ -90,7 +120,9 @@ def test_gradients_agree(name):
     y.backward(fastnn.tensor(seed).reshape(y.shape))
     z.backward(torch.tensor(seed).reshape(z.shape))
     for a, b in zip(mine, peer, strict=True):
-        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(
+            a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-11
+        )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -103,13 +135,20 @@ def test_cross_entropy_options(reduction, smoothing, weighted, ignore):
     w = CLASS_WEIGHTS.astype(np.float64) if weighted else None
     x = fastnn.tensor(X.astype(np.float64), requires_grad=True)
     z = torch.tensor(X.astype(np.float64), requires_grad=True)
-    options = {"ignore_index": ignore, "reduction": reduction, "label_smoothing": smoothing}
-    ours = fastnn.cross_entropy(x, fastnn.from_numpy(labels),
-                                None if w is None else fastnn.tensor(w), **options)
-    theirs = functional.cross_entropy(z, torch.from_numpy(labels),
-                                      None if w is None else torch.tensor(w), **options)
-    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-12,
-                               atol=1e-12)
+    options = {
+        "ignore_index": ignore,
+        "reduction": reduction,
+        "label_smoothing": smoothing,
+    }
+    ours = fastnn.cross_entropy(
+        x, fastnn.from_numpy(labels), None if w is None else fastnn.tensor(w), **options
+    )
+    theirs = functional.cross_entropy(
+        z, torch.from_numpy(labels), None if w is None else torch.tensor(w), **options
+    )
+    np.testing.assert_allclose(
+        ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-12, atol=1e-12
+    )
     ours.sum().backward()
     theirs.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=1e-10, atol=1e-13)
@@ -121,9 +160,11 @@ def test_cross_entropy_of_any_rank(shape):
     x = rng.standard_normal(shape)
     target = rng.integers(0, 7, shape[:1] + shape[2:] if len(shape) > 1 else ())
     for reduction in ("mean", "none"):
-        ours = fastnn.cross_entropy(fastnn.tensor(x), fastnn.tensor(target),
-                                    reduction=reduction)
-        theirs = functional.cross_entropy(torch.tensor(x), torch.tensor(target),
-                                          reduction=reduction)
+        ours = fastnn.cross_entropy(
+            fastnn.tensor(x), fastnn.tensor(target), reduction=reduction
+        )
+        theirs = functional.cross_entropy(
+            torch.tensor(x), torch.tensor(target), reduction=reduction
+        )
         assert ours.shape == tuple(theirs.shape)
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)

@@ -227,7 +227,7 @@ def jobs() -> list[Fit]:
                 bits,
                 d["erf"],
                 zero,
-                mp.mpf("0.6401"),
+                mp.mpf("1.0001"),
                 erf_p,
                 lambda z: 1 / (1 + erf_p(z)),
             ),
@@ -284,8 +284,8 @@ def jobs() -> list[Fit]:
     return out
 
 
-DEGREES_32 = {"exp": 5, "tail": 10, "erf": 5, "sin": 4, "cos": 3, "log": 8}
-DEGREES_64 = {"exp": 10, "tail": 22, "erf": 12, "sin": 7, "cos": 7, "log": 6, "pow": 9}
+DEGREES_32 = {"exp": 5, "tail": 10, "erf": 6, "sin": 4, "cos": 3, "log": 8}
+DEGREES_64 = {"exp": 10, "tail": 22, "erf": 13, "sin": 7, "cos": 7, "log": 6, "pow": 9}
 
 
 def main(names: list[str]) -> None:

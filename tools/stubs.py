@@ -1,10 +1,10 @@
 """Writes the type stubs that follow from what fastnn/ops declares:
 
-    fastnn/_core.pyi          Tensor with the methods of the op families
-    fastnn/ops/__init__.pyi   the public functions
+fastnn/_core.pyi          Tensor with the methods of the op families
+fastnn/ops/__init__.pyi   the public functions
 
-    python tools/stubs.py            write them
-    python tools/stubs.py --check    exit 1 if they are not up to date
+python tools/stubs.py            write them
+python tools/stubs.py --check    exit 1 if they are not up to date
 """
 
 from __future__ import annotations
@@ -56,8 +56,19 @@ def method(name: str, function: Callable[..., Any]) -> str:
 def known(note: str) -> bool:
     """Whether every name of an annotation means something in the stub."""
     names = set(re.findall(r"[A-Za-z_]\w*", note))
-    return names <= {"Tensor", "Number", "Any", "None", "str", "int", "float", "bool",
-                     "tuple", "list", "Sequence"}
+    return names <= {
+        "Tensor",
+        "Number",
+        "Any",
+        "None",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "tuple",
+        "list",
+        "Sequence",
+    }
 
 
 def core() -> str:
@@ -69,8 +80,10 @@ def core() -> str:
 
 def ops() -> str:
     """fastnn/ops/__init__.pyi."""
-    lines = ['"""Written by tools/stubs.py from what the op families declare."""\n',
-             "from fastnn.ops.optim import sgd_step as sgd_step"]
+    lines = [
+        '"""Written by tools/stubs.py from what the op families declare."""\n',
+        "from fastnn.ops.optim import sgd_step as sgd_step",
+    ]
     for name, function in sorted(_registry.PUBLIC.items()):
         lines.append(f"from {function.__module__} import {name} as {name}")
     return "\n".join(lines) + "\n"
@@ -78,7 +91,10 @@ def ops() -> str:
 
 def main() -> int:
     stale = 0
-    for path, text in (("fastnn/_core.pyi", core()), ("fastnn/ops/__init__.pyi", ops())):
+    for path, text in (
+        ("fastnn/_core.pyi", core()),
+        ("fastnn/ops/__init__.pyi", ops()),
+    ):
         file = ROOT / path
         if "--check" in sys.argv:
             if not file.exists() or file.read_text() != text:

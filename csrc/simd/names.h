@@ -4,7 +4,7 @@
  * AVX-512, two on AVX2, four on NEON, an array in generic), so lane order, and with it
  * every rounding, is the same everywhere. Each simd/<isa>.h defines
  *
- *   type vf32, vf64; mask types mf32, mf64; and, for P in {f32, f64}, functions P_<name>:
+ *   type vf32, vf64; mask types mf32, mf64; for P in {f32, f64}, functions P_<name>:
  *
  *   load(p) store(p,v)          unaligned, all lanes
  *   loadn(p,n) storen(p,v,n)    first n lanes, 0 <= n <= LANES; the rest load as +0
@@ -19,8 +19,10 @@
  *   isnan(v)
  *   mand mor mnot               on masks
  *   sel(m,a,b)                  m ? a : b
- *   ldexp(v,n)                  v * 2^n, n integral lanes, |n| <= 252 (f32), 2044 (f64);
- *                               1/4 <= |v| <= 4; rounded once
+ *   ldexp(v,n)                  v * 2^n, rounded once. n integral lanes: -252 to 254
+ *                               (f32), -2044 to 2046 (f64). v: any where n >= 0; where
+ *                               n < 0, |v| >= 2^-102 (f32), 2^-969 (f64), 0 or NaN, as
+ *                               less could be rounded twice where 2^n is two factors
  *   split(v,&e)                 v > 0 finite: v = m * 2^e, m in [sqrt(1/2), sqrt(2));
  *                               subnormals too; e integral lanes
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
@@ -28,8 +30,8 @@
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
  *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
  *   transpose(v)                v[LANES]: rows become columns, in place
- *   widen(f32 v,&lo,&hi)        (names vf32_widen, vf32_narrow) f32 <-> two f64 vectors,
- *                               lanes 0-7 and 8-15
+ *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
+ *                               goes back, rounding
  *
  * This header maps v_<name> onto P_<name> for the family that FNN_P names.
  */

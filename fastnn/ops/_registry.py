@@ -17,8 +17,16 @@ from typing import Any, TypeVar
 from fastnn._core import Node, Op, Tensor, install
 from fastnn._core import op_named as op
 
-__all__ = ["COMPOSITES", "PUBLIC", "REFERENCES", "gradient", "no_gradient", "op", "public",
-           "reference"]
+__all__ = [
+    "COMPOSITES",
+    "PUBLIC",
+    "REFERENCES",
+    "gradient",
+    "no_gradient",
+    "op",
+    "public",
+    "reference",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

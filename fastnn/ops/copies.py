@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._core import device, dtype, dtype_number
-from fastnn._core import float32, float64, int32, int64, uint8
 from fastnn._core import bool as bool_
-from fastnn._core import install
+from fastnn._core import (
+    device,
+    dtype,
+    dtype_number,
+    float32,
+    float64,
+    install,
+    int32,
+    int64,
+    uint8,
+)
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -37,8 +45,9 @@ def contiguous(self: Tensor) -> Tensor:
 
 
 @public(method=True, function=False)
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None,
-       copy: bool = False) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False
+) -> Tensor:
     """self with another dtype or device; self itself where nothing changes (unless copy).
 
     Parameters: dtype, device, or a tensor whose dtype is meant, in any order as in PyTorch.
@@ -92,8 +101,14 @@ def _conversion(name: str, target: dtype) -> None:
     public(method=True, function=False)(convert)
 
 
-for _name, _target in {"float": float32, "double": float64, "int": int32, "long": int64,
-                       "byte": uint8, "bool": bool_}.items():
+for _name, _target in {
+    "float": float32,
+    "double": float64,
+    "int": int32,
+    "long": int64,
+    "byte": uint8,
+    "bool": bool_,
+}.items():
     _conversion(_name, _target)
 
 
@@ -173,7 +188,9 @@ def _(node: Node, gy: Tensor) -> Gradients:
 def _(node: Node, gy: Tensor) -> Gradients:
     x, other = node.saved
     mul = op("mul")
-    return mul(gy, other) if node.needs(0) else None, mul(gy, x) if node.needs(1) else None
+    return mul(gy, other) if node.needs(0) else None, mul(gy, x) if node.needs(
+        1
+    ) else None
 
 
 @reference("copy")

@@ -23,8 +23,9 @@ def on(device: Any) -> None:
 
 
 @public()
-def tensor(data: Any, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A leaf holding a copy of data.
 
     Parameters: data : number, nested sequence, NumPy array or tensor. dtype : by default
@@ -46,29 +47,34 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor_from(data, dtype, False)
 
 
-def _filled(shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _filled(
+    shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
     on(device)
     x = _core.empty(shape, float32 if dtype is None else dtype)
     return _copy_(x, value).requires_grad_(requires_grad)
 
 
 @public()
-def zeros(*size: Any, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros of shape size; float32 unless dtype says otherwise."""
     return _filled(sizes(size), 0, dtype, device, requires_grad)
 
 
 @public()
-def ones(*size: Any, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Ones of shape size; float32 unless dtype says otherwise."""
     return _filled(sizes(size), 1, dtype, device, requires_grad)
 
 
 @public()
-def empty(*size: Any, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:
+def empty(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Memory of shape size that is not initialised; float32 unless dtype says otherwise."""
     on(device)
     x = _core.empty(sizes(size), float32 if dtype is None else dtype)
@@ -76,8 +82,14 @@ def empty(*size: Any, dtype: Any = None, device: Any = None,
 
 
 @public()
-def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any,
+    fill_value: float,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """fill_value everywhere; its own type (float32, int64, bool) unless dtype is given."""
     if dtype is None:
         dtype = tensor_from(fill_value, None, False).dtype
@@ -85,24 +97,29 @@ def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None,
 
 
 @public()
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros of input's shape, and dtype unless given."""
-    return _filled(input.shape, 0, input.dtype if dtype is None else dtype, device,
-                   requires_grad)
+    return _filled(
+        input.shape, 0, input.dtype if dtype is None else dtype, device, requires_grad
+    )
 
 
 @public()
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Ones of input's shape, and dtype unless given."""
-    return _filled(input.shape, 1, input.dtype if dtype is None else dtype, device,
-                   requires_grad)
+    return _filled(
+        input.shape, 1, input.dtype if dtype is None else dtype, device, requires_grad
+    )
 
 
 @public()
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Uninitialised memory of input's shape, and dtype unless given."""
     on(device)
     x = _core.empty(input.shape, input.dtype if dtype is None else dtype)
@@ -110,17 +127,34 @@ def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None,
 
 
 @public()
-def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Tensor,
+    fill_value: float,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """fill_value in input's shape, and dtype unless given."""
-    return _filled(input.shape, fill_value, input.dtype if dtype is None else dtype, device,
-                   requires_grad)
+    return _filled(
+        input.shape,
+        fill_value,
+        input.dtype if dtype is None else dtype,
+        device,
+        requires_grad,
+    )
 
 
 @public()
-def arange(start: float, end: float | None = None, step: float = 1, *,
-           dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, ... below end; int64 for integers, else float32.
 
     Raises: ValueError for a step of 0 or an end that is never reached.
@@ -128,31 +162,54 @@ def arange(start: float, end: float | None = None, step: float = 1, *,
     if end is None:
         start, end = 0, start
     if step == 0 or not all(math.isfinite(v) for v in (start, end, step)):
-        raise ValueError(f"arange: expected finite bounds and a step other than 0, got "
-                         f"{start}, {end}, {step}")
+        raise ValueError(
+            f"arange: expected finite bounds and a step other than 0, got "
+            f"{start}, {end}, {step}"
+        )
     if (end - start) * step < 0:
-        raise ValueError(f"arange: expected end beyond start, got {start}, {end}, {step}")
+        raise ValueError(
+            f"arange: expected end beyond start, got {start}, {end}, {step}"
+        )
     integers = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     count = max(0, math.ceil((end - start) / step))
     values = start + np.arange(count) * step
     on(device)
-    return tensor_from(values, dtype or (_core.int64 if integers else float32), True).requires_grad_(requires_grad)
+    return tensor_from(
+        values, dtype or (_core.int64 if integers else float32), True
+    ).requires_grad_(requires_grad)
 
 
 @public()
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """steps numbers, evenly from start to end, both included; float32 unless given."""
     on(device)
-    return tensor_from(np.linspace(start, end, steps), dtype or float32, True).requires_grad_(requires_grad)
+    return tensor_from(
+        np.linspace(start, end, steps), dtype or float32, True
+    ).requires_grad_(requires_grad)
 
 
 @public()
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix of zeros; float32 unless given."""
     on(device)
-    return tensor_from(np.eye(n, m), dtype or float32, True).requires_grad_(requires_grad)
+    return tensor_from(np.eye(n, m), dtype or float32, True).requires_grad_(
+        requires_grad
+    )
 
 
 @public(method=True, function=False)
@@ -164,7 +221,9 @@ def tolist(self: Tensor) -> Any:
 def _render(self: Tensor) -> str:
     """tensor([...], dtype=..., requires_grad or grad_fn), as PyTorch prints it."""
     array = self.numpy(force=True)
-    text = np.array2string(array, separator=", ", precision=4, threshold=1000, prefix="tensor(")
+    text = np.array2string(
+        array, separator=", ", precision=4, threshold=1000, prefix="tensor("
+    )
     if self.numel() == 0:
         text = f"[], size={self.shape}" if self.ndim != 1 else "[]"
     notes = []

@@ -29,7 +29,12 @@ _add, _sub, _mul, _div, _pow = op("add"), op("sub"), op("mul"), op("div"), op("p
 _maximum, _minimum, _where = op("maximum"), op("minimum"), op("where")
 _neg, _abs, _sign, _sqrt, _exp = op("neg"), op("abs"), op("sign"), op("sqrt"), op("exp")
 _log, _erf, _relu = op("log"), op("erf"), op("relu")
-_sigmoid, _tanh, _gelu, _gelu_tanh = op("sigmoid"), op("tanh"), op("gelu"), op("gelu_tanh")
+_sigmoid, _tanh, _gelu, _gelu_tanh = (
+    op("sigmoid"),
+    op("tanh"),
+    op("gelu"),
+    op("gelu_tanh"),
+)
 _eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 _relu_backward, _sigmoid_backward = op("relu_backward"), op("sigmoid_backward")
 _tanh_backward, _gelu_backward = op("tanh_backward"), op("gelu_backward")
@@ -39,7 +44,9 @@ _gelu_tanh_backward, _softplus = op("gelu_tanh_backward"), op("softplus")
 
 
 @public(method=True)
-def add(input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+def add(
+    input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """input + alpha * other.
 
     Parameters: input, other : Tensor or number (shapes broadcast). alpha : number.
@@ -57,7 +64,9 @@ def add(input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None 
 
 
 @public(method=True)
-def sub(input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None) -> Tensor:
+def sub(
+    input: Operand, other: Operand, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """input - alpha * other. As add; TypeError for bool. Gradient: gy; -alpha gy."""
     if alpha != 1:
         other = _mul(other, alpha)
@@ -175,7 +184,9 @@ def _(node: Node, gy: Tensor) -> Gradients:
 @gradient("mul", saves={"a": "b", "b": "a"})
 def _(node: Node, gy: Tensor) -> Gradients:
     a, b = node.saved
-    return _mul(gy, b) if node.needs(0) else None, _mul(gy, a) if node.needs(1) else None
+    return _mul(gy, b) if node.needs(0) else None, _mul(gy, a) if node.needs(
+        1
+    ) else None
 
 
 @gradient("div", saves={"b": "a b", "y": "b"})
@@ -322,7 +333,9 @@ def tanh(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public()
-def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None) -> Tensor:
+def gelu(
+    input: Tensor, *, approximate: str = "none", out: Tensor | None = None
+) -> Tensor:
     """input Phi(input), Phi the normal distribution function.
 
     Parameters: input : float Tensor. approximate : "none", or "tanh" for
@@ -333,7 +346,9 @@ def gelu(input: Tensor, *, approximate: str = "none", out: Tensor | None = None)
     Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415.
     """
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
+        raise ValueError(
+            f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}"
+        )
     row = _gelu if approximate == "none" else _gelu_tanh
     return row(input) if out is None else row.into(out, input)
 

@@ -21,8 +21,17 @@ from fastnn.ops.selection import take_along_last
 from fastnn.ops.views import dimension, reshape, transpose
 
 _softmax, _log_softmax = op("softmax"), op("log_softmax")
-_cross_entropy, _cross_entropy_backward = op("cross_entropy"), op("cross_entropy_backward")
-_sum, _mul, _sub, _exp, _permute = op("sum"), op("mul"), op("sub"), op("exp"), op("permute")
+_cross_entropy, _cross_entropy_backward = (
+    op("cross_entropy"),
+    op("cross_entropy_backward"),
+)
+_sum, _mul, _sub, _exp, _permute = (
+    op("sum"),
+    op("mul"),
+    op("sub"),
+    op("exp"),
+    op("permute"),
+)
 _where, _ne, _neg, _div, _copy = op("where"), op("ne"), op("neg"), op("div"), op("copy")
 _index_select, _add, _mean = op("index_select"), op("add"), op("mean")
 
@@ -139,7 +148,11 @@ def _(node: Node, gy: Tensor) -> Gradients:
 
 
 def _composite(
-    x: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore: int,
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: int,
+    ignore: int,
     smoothing: float,
 ) -> Tensor:
     """Cross entropy in plain ops, for higher derivatives."""
@@ -147,8 +160,11 @@ def _composite(
     label = _where(counted, target, 0).long()
     logp = _log_softmax(x)
     loss = _neg(take_along_last(logp, label))
-    factor = counted.to(x.dtype) if weight is None else _where(
-        counted, _index_select(weight, label, 0), 0.0)
+    factor = (
+        counted.to(x.dtype)
+        if weight is None
+        else _where(counted, _index_select(weight, label, 0), 0.0)
+    )
     loss = _mul(loss, factor)
     if smoothing > 0:
         each = logp if weight is None else _mul(logp, weight)
@@ -161,8 +177,13 @@ def _composite(
 
 @gradient(
     "cross_entropy",
-    saves={"x": "x weight", "target": "x weight", "weight": "x weight", "lse": "x",
-           "norm": "x"},
+    saves={
+        "x": "x weight",
+        "target": "x weight",
+        "weight": "x weight",
+        "lse": "x",
+        "norm": "x",
+    },
     composite=_composite,
 )
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
@@ -197,8 +218,14 @@ def _(x: Any, y: Any, *, reduction: str = "mean") -> Any:
 
 
 @reference("cross_entropy")
-def _(x: Any, target: Any, weight: Any = None, reduction: int = 1, ignore: int = -100,
-      smoothing: float = 0.0) -> Any:
+def _(
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    reduction: int = 1,
+    ignore: int = -100,
+    smoothing: float = 0.0,
+) -> Any:
     n, classes = x.shape
     w = np.ones(classes) if weight is None else weight
     z = x - x.max(-1, keepdims=True) if n else x
@@ -210,13 +237,24 @@ def _(x: Any, target: Any, weight: Any = None, reduction: int = 1, ignore: int =
     loss = -(1 - smoothing) * factor * logp[np.arange(n), t]
     loss = loss - smoothing / classes * np.where(counted, (w * logp).sum(-1), 0)
     norm = factor.sum()
-    result = loss if reduction == 0 else loss.sum() if reduction == 2 else loss.sum() / norm
+    result = (
+        loss if reduction == 0 else loss.sum() if reduction == 2 else loss.sum() / norm
+    )
     return result, lse, norm
 
 
 @reference("cross_entropy_backward")
-def _(gy: Any, x: Any, target: Any, weight: Any, lse: Any, norm: Any, reduction: int = 1,
-      ignore: int = -100, smoothing: float = 0.0) -> Any:
+def _(
+    gy: Any,
+    x: Any,
+    target: Any,
+    weight: Any,
+    lse: Any,
+    norm: Any,
+    reduction: int = 1,
+    ignore: int = -100,
+    smoothing: float = 0.0,
+) -> Any:
     n, classes = x.shape
     w = np.ones(classes) if weight is None else weight
     counted = target != ignore

@@ -43,8 +43,15 @@ no_gradient("sgd_step")
 
 
 @reference("sgd_step")
-def _(p: Any, g: Any, buffer: Any, hyper: Any, nesterov: bool = False, maximize: bool = False,
-      first: bool = False) -> Any:
+def _(
+    p: Any,
+    g: Any,
+    buffer: Any,
+    hyper: Any,
+    nesterov: bool = False,
+    maximize: bool = False,
+    first: bool = False,
+) -> Any:
     lr, momentum, dampening, decay = hyper
     g = (-g if maximize else g) + decay * p
     if buffer is not None:

@@ -66,13 +66,18 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Product of two matrices. As matmul."""
     if input.ndim != 2 or mat2.ndim != 2:
-        raise ValueError(f"mm: expected matrices, got shapes {input.shape} and {mat2.shape}")
+        raise ValueError(
+            f"mm: expected matrices, got shapes {input.shape} and {mat2.shape}"
+        )
     return _matmul(input, mat2)
 
 
 @public()
 def linear(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """y = act(input weight^T + bias), bias and activation in the GEMM's last pass.
 
@@ -93,8 +98,11 @@ def linear(
         raise ValueError(
             f"linear: expected activation out of {list(ACTIVATIONS)}, got {activation!r}"
         )
-    if activation == "gelu" and (input.requires_grad or weight.requires_grad or (
-            bias is not None and bias.requires_grad)):
+    if activation == "gelu" and (
+        input.requires_grad
+        or weight.requires_grad
+        or (bias is not None and bias.requires_grad)
+    ):
         return op("gelu")(_linear(input, weight, bias))  # its gradient needs z, not y
     return _linear_act(input, weight, bias, ACTIVATIONS[activation])
 
@@ -115,8 +123,13 @@ def _linear_gradient(node: Node, x: Tensor, weight: Tensor, gz: Tensor) -> Gradi
     gx = gw = gb = None
     if node.needs(0):
         gx = _matmul(gz, weight) if gz.ndim > 1 else matmul(gz, weight)
-    rows = gz if gz.ndim == 2 else reshape(gz, (-1, gz.shape[-1])) if gz.numel() else \
-        reshape(gz, (0, gz.shape[-1]))
+    rows = (
+        gz
+        if gz.ndim == 2
+        else reshape(gz, (-1, gz.shape[-1]))
+        if gz.numel()
+        else reshape(gz, (0, gz.shape[-1]))
+    )
     if node.needs(1):
         x2 = x if x.ndim == 2 else reshape(x, (rows.shape[0], x.shape[-1]))
         gw = _matmul(transpose(rows, 0, 1), x2)
@@ -138,7 +151,9 @@ def _(node: Node, gy: Tensor) -> Gradients:
     if name is None:
         return _linear_gradient(node, x, weight, gy)
     if name == "gelu":
-        raise RuntimeError("linear: expected gelu as an op of its own where gradients flow")
+        raise RuntimeError(
+            "linear: expected gelu as an op of its own where gradients flow"
+        )
     return _linear_gradient(node, x, weight, _BACKWARD[name](gy, y))
 
 

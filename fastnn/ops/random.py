@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from fastnn._core import dtype_number, float32, int64, tensor_from
-from fastnn.ops._registry import Gradients, Node, Tensor, gradient, no_gradient, op, public
+from fastnn.ops._registry import (
+    Gradients,
+    Node,
+    Tensor,
+    gradient,
+    no_gradient,
+    op,
+    public,
+)
 from fastnn.ops.creation import on
 from fastnn.ops.views import sizes
 
@@ -30,7 +38,9 @@ class Generator:
 
     def __init__(self, seed: int | None = None) -> None:
         self.state: Tensor = tensor_from(np.zeros(2, np.int64), None, True)
-        self.manual_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
+        self.manual_seed(
+            int.from_bytes(os.urandom(8), "little") if seed is None else seed
+        )
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts over from seed (int); returns self."""
@@ -84,34 +94,58 @@ def _state(generator: Generator | None) -> Tensor:
 
 
 @public()
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = None,
-         device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in [0, 1) of shape size; float32 unless dtype says float64."""
     on(device)
-    return uniform(sizes(size), generator=generator, dtype=dtype).requires_grad_(requires_grad)
-
-
-@public()
-def randn(*size: Any, generator: Generator | None = None, dtype: Any = None,
-          device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Normal numbers, mean 0 and deviation 1, of shape size; float32 unless float64."""
-    on(device)
-    return normal(0.0, 1.0, sizes(size), generator=generator, dtype=dtype).requires_grad_(
+    return uniform(sizes(size), generator=generator, dtype=dtype).requires_grad_(
         requires_grad
     )
 
 
 @public()
-def uniform(size: Sequence[int], low: float = 0.0, high: float = 1.0, *,
-            generator: Generator | None = None, dtype: Any = None) -> Tensor:
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers, mean 0 and deviation 1, of shape size; float32 unless float64."""
+    on(device)
+    return normal(
+        0.0, 1.0, sizes(size), generator=generator, dtype=dtype
+    ).requires_grad_(requires_grad)
+
+
+@public()
+def uniform(
+    size: Sequence[int],
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+) -> Tensor:
     """Uniform numbers in [low, high) of shape size; fresh. float32 unless float64."""
     code = dtype_number(float32 if dtype is None else dtype)
     return _uniform(_state(generator), tuple(size), low, high, code)
 
 
 @public()
-def normal(mean: float, std: float, size: Sequence[int], *,
-           generator: Generator | None = None, dtype: Any = None) -> Tensor:
+def normal(
+    mean: float,
+    std: float,
+    size: Sequence[int],
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+) -> Tensor:
     """Normal numbers of that mean and standard deviation (Box and Muller); fresh.
 
     Raises: ValueError for a negative std.
@@ -132,22 +166,37 @@ def randperm(
 
 
 @public(method=True, function=False)
-def uniform_(self: Tensor, a: float = 0.0, b: float = 1.0, *,
-             generator: Generator | None = None) -> Tensor:
+def uniform_(
+    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fills self with uniform numbers in [a, b); returns self."""
-    return _copy_(self, uniform(self.shape, a, b, generator=generator, dtype=self.dtype))
+    return _copy_(
+        self, uniform(self.shape, a, b, generator=generator, dtype=self.dtype)
+    )
 
 
 @public(method=True, function=False)
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *,
-            generator: Generator | None = None) -> Tensor:
+def normal_(
+    self: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """Fills self with normal numbers; returns self."""
-    return _copy_(self, normal(mean, std, self.shape, generator=generator, dtype=self.dtype))
+    return _copy_(
+        self, normal(mean, std, self.shape, generator=generator, dtype=self.dtype)
+    )
 
 
 @public()
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, *,
-            generator: Generator | None = None) -> Tensor:
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """Each element 0 with probability p, else divided by 1 - p; input itself in evaluation.
 
     Parameters: input : float Tensor. p : probability, 0 to 1.

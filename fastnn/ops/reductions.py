@@ -26,7 +26,12 @@ from fastnn.ops.views import dimension
 _sum, _mean, _amax, _amin = op("sum"), op("mean"), op("amax"), op("amin")
 _argmax, _argmin = op("argmax"), op("argmin")
 _mul, _div, _eq, _where = op("mul"), op("div"), op("eq"), op("where")
-_reshape, _expand, _copy, _permute = op("reshape"), op("expand"), op("copy"), op("permute")
+_reshape, _expand, _copy, _permute = (
+    op("reshape"),
+    op("expand"),
+    op("copy"),
+    op("permute"),
+)
 
 Dims = int | tuple[int, ...] | list[int] | None
 
@@ -43,7 +48,9 @@ def _dims(dim: Dims) -> Any:
 
 
 @public(method=True)
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Sum over dim (int, tuple, or None for all).
 
     Parameters: input : Tensor. keepdim : keep reduced dimensions with size 1.
@@ -59,7 +66,9 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @public(method=True)
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Sum over dim divided by the count; float only. Gradient: gy / count, expanded."""
     return _mean(input if dtype is None else input.to(dtype), _dims(dim), keepdim)
 

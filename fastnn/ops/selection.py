@@ -20,7 +20,12 @@ from fastnn.ops._registry import (
 from fastnn.ops.views import reshape, select, unsqueeze
 
 _cat, _index_select, _index_add = op("cat"), op("index_select"), op("index_add")
-_slice, _reshape, _permute, _expand = op("slice"), op("reshape"), op("permute"), op("expand")
+_slice, _reshape, _permute, _expand = (
+    op("slice"),
+    op("reshape"),
+    op("permute"),
+    op("expand"),
+)
 _copy_, _add, _mul = op("copy_"), op("add"), op("mul")
 
 
@@ -115,7 +120,9 @@ def _normalise(x: Tensor, index: Any) -> list[Any]:
     for k, i in enumerate(items):
         if isinstance(i, list):
             i = tensor_from(i, None, False)
-            i = items[k] = i if i.numel() else i.long()  # no numbers: no say on the dtype
+            i = items[k] = (
+                i if i.numel() else i.long()
+            )  # no numbers: no say on the dtype
         if isinstance(i, (bool, np.bool_)) or (
             isinstance(i, (Tensor, np.ndarray)) and str(i.dtype).endswith("bool")
         ):
@@ -179,7 +186,9 @@ def _index_array(i: Any, size: int) -> Tensor:
     return tensor_from(np.where(values < 0, values + size, values), None, False)
 
 
-def _gather_plan(x: Tensor, rest: list[Any]) -> tuple[list[int], Tensor, tuple[int, ...], int]:
+def _gather_plan(
+    x: Tensor, rest: list[Any]
+) -> tuple[list[int], Tensor, tuple[int, ...], int]:
     """Indexed dimensions, one flat index over them, its shape, where its shape goes."""
     dims = [d for d, i in enumerate(rest) if _is_array(i)]
     arrays = [_index_array(rest[d], x.shape[d]) for d in dims]
@@ -195,7 +204,9 @@ def _gather_plan(x: Tensor, rest: list[Any]) -> tuple[list[int], Tensor, tuple[i
         flat = a if flat is None else _add(_mul(flat, x.shape[d]), a)
     assert flat is not None
     together = dims == list(range(dims[0], dims[-1] + 1))
-    index = reshape(_expand(flat, shape), (-1,)) if flat.numel() else reshape(flat, (0,))
+    index = (
+        reshape(_expand(flat, shape), (-1,)) if flat.numel() else reshape(flat, (0,))
+    )
     if index.numel() != int(np.prod(shape)):
         index = reshape(_expand(flat, shape), (int(np.prod(shape)),))
     return dims, index, tuple(shape), dims[0] if together else 0
@@ -215,8 +226,11 @@ def _getitem(self: Tensor, index: Any) -> Tensor:
         front = len(shape)
         result = reshape(result, (*shape, *kept))
         if at > 0:  # the indexed dimensions go back between the others
-            order = [*range(front, front + at), *range(front),
-                     *range(front + at, front + len(kept))]
+            order = [
+                *range(front, front + at),
+                *range(front),
+                *range(front + at, front + len(kept)),
+            ]
             result = _permute(result, order)
         return result
     d = dims[0]

@@ -199,7 +199,9 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 @public(method=True)
-def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    input: Tensor, split_size: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
     """Pieces of split_size (the last may be smaller), or of the sizes given; views."""
     at = dimension("split", dim, input.ndim)
     size = input.shape[at]
@@ -210,7 +212,9 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
     else:
         lengths = list(split_size)
         if sum(lengths) != size or min(lengths, default=0) < 0:
-            raise ValueError(f"split: expected sizes that add up to {size}, got {lengths}")
+            raise ValueError(
+                f"split: expected sizes that add up to {size}, got {lengths}"
+            )
     starts = np.cumsum([0, *lengths]).tolist()
     return tuple(
         _slice(input, at, a, a + n, 1) for a, n in zip(starts, lengths, strict=False)
