@@ -153,6 +153,7 @@ typedef struct {
     const fnn_attr *attr;
     fnn_tensor *out; /* [op->n_out]; infer fills dtype, shape, stride; run reads all */
     void *workspace;
+    int threads; /* that workspace is made for; set before it is asked */
     fnn_error *err;
 } fnn_call;
 

@@ -54,10 +54,6 @@ typedef void (*fnn_reduce_cols_fn)(int op, ptrdiff_t n, ptrdiff_t cols, const vo
 /* y[j] = y[j] op x[j], j < n. */
 typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t n, const void *x, void *y);
 
-/* *y = sum a[i] * b[i], i < n, or sum a[i] where b is NULL. Any n: chunks of FNN_CHUNK join
- * like the carries of a binary counter. */
-typedef void (*fnn_dot_fn)(ptrdiff_t n, const void *a, const void *b, void *y);
-
 #define FNN_CHUNK 256 /* elements a chunk of a reduction; part of the bits contract */
 
 /* One row of softmax. *max and *sum come back: max_i x_i and sum_i exp(x_i - max). y may be

@@ -216,7 +216,6 @@ class Op:
     attributes: tuple[str, ...]
     flags: list[str]
     differentiable: builtins.bool
-    has_gradient_stop: builtins.bool
     def __call__(self, *args: Any) -> Tensor: ...  # of Tensors, with several outputs
     def into(self, out: Tensor, *args: Any) -> Tensor: ...
     def set_gradient(

@@ -45,6 +45,17 @@ class set_grad_enabled:  # noqa: N801 (PyTorch's name)
     ) -> None:
         _core.set_grad_enabled(self.previous[0])
 
+    def __call__(self, function: F) -> F:
+        """As a decorator: the mode holds inside function, and nowhere else."""
+        _core.set_grad_enabled(self.previous[0])
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with set_grad_enabled(self.mode):
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
 
 class _Mode:
     """A mode as context manager and decorator."""
@@ -239,7 +250,8 @@ def composite_gradient(
         for i in wanted:  # stop there: beyond are hooks, which the outer pass will call
             inputs[i] = inputs[i].view(inputs[i].shape)
         y = composite(*inputs, *node.attrs)
-    found = grad(y, [inputs[i] for i in wanted], gy, create_graph=True)
+    asked = [inputs[i] for i in wanted]
+    found = grad(y, asked, gy, create_graph=is_grad_enabled())
     result: list[Tensor | None] = [None] * len(inputs)
     for i, g in zip(wanted, found, strict=True):
         result[i] = g
@@ -299,6 +311,8 @@ def gradcheck(
             if isinstance(y, Tensor) and y.is_floating_point()
         ]
 
+    if not outputs():
+        raise ValueError("gradcheck: expected a function with a float result")
     for k, y in enumerate(outputs()):
         numerical = []
         with no_grad():
@@ -382,6 +396,9 @@ def gradgradcheck(
                 create_graph=True,
                 allow_unused=True,
             )
-        return tuple(g for g in found if g is not None and g.requires_grad)
+        return tuple(
+            _zeros(x.shape, x.dtype) if g is None else g
+            for x, g in zip(leaves, found, strict=True)
+        )
 
     return gradcheck(first, [*args, *gys], eps=eps, atol=atol, rtol=rtol)

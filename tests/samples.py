@@ -394,6 +394,7 @@ def reduction(name: str, make: Callable[..., Any], *, smooth: bool = True) -> No
             Sample((make(2, 3, 4), (0, 2)), smooth=smooth),
             Sample((make(2, 3, 4, 2), (-1, 1), True), rows=(0,), smooth=smooth),
             Sample((make(),), smooth=smooth),
+            Sample((make(), (-1,)), smooth=smooth),
             Sample((make(1),), smooth=smooth),
             Sample((make(3, 1000), (1,)), rows=(0,), smooth=False),
             Sample((make(1000, 3), (0,)), smooth=False),
@@ -410,11 +411,15 @@ def reduction(name: str, make: Callable[..., Any], *, smooth: bool = True) -> No
 
 
 def _absolute_sum(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.sum(np.abs(x), axis=tuple(dims) or None, keepdims=keepdim)
+    return np.sum(
+        np.abs(x), axis=tuple(dims) if np.ndim(x) and dims else None, keepdims=keepdim
+    )
 
 
 def _absolute_mean(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.mean(np.abs(x), axis=tuple(dims) or None, keepdims=keepdim)
+    return np.mean(
+        np.abs(x), axis=tuple(dims) if np.ndim(x) and dims else None, keepdims=keepdim
+    )
 
 
 reduction("sum", normal)

@@ -135,9 +135,6 @@ def _functional(name, sample):
     args = arguments(name, sample, fastnn.float64, grad=True)
     flat = [b for a in args for b in (a if isinstance(a, list) else [a])]
     leaves = [a for a in flat if isinstance(a, fastnn.Tensor) and a.requires_grad]
-    if name == "mul_":  # other's gradient needs x, which the call overwrites
-        args[1].requires_grad_(False)
-        leaves = leaves[:1]
 
     def call(*_):
         fresh = [
@@ -145,7 +142,7 @@ def _functional(name, sample):
             for a, b in zip(sample.args, args, strict=True)
         ]
         if is_inplace(name):
-            fresh[0] = fresh[0].clone()
+            fresh[0] = fresh[0] * 1  # a result: leaves may not be written
         result = function(*fresh, **sample.kwargs)
         return result if isinstance(result, fastnn.Tensor) else result[0]
 

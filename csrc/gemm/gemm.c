@@ -1,15 +1,18 @@
-/* The GEMM driver: which operands are packed, how loops nest, how threads share the work.
+/* The GEMM driver: which operands are packed, how loops nest, how threads share the
+ * work.
  *
- *   few rows   at most gemv_m rows, or one column (then the product is transposed): B is
- *              streamed once, nothing is packed, no workspace
- *   panels     A small enough for L2: a few panels of B at a time, packed if its rows are not
- *              contiguous or many tiles read it, goes past all of A, k-block after k-block
- *   blocked    a block of B (KC x NC) is packed for L3, blocks of A (MC x KC) for L2, and
- *              tiles are formed from panels of both
+ *   few rows   at most gemv_m rows, or one column (then the product is transposed): B
+ *              is streamed once, nothing is packed, no workspace
+ *   panels     A small enough for L2: a few panels of B at a time, packed if its rows
+ *              are not contiguous or many tiles read it, goes past all of A, k-block
+ *              after k-block
+ *   blocked    a block of B (some k-blocks x NC) is packed for L3, blocks of A (MC
+ *              rows) are packed for L2 or, where few panels of B repay it, read in
+ *              place
  *
  * Which of these runs changes no bit: all of them form the sum that gemm.h promises.
- * Threads cut batch, rows and columns into pieces, never k; each piece packs for itself in
- * its own slice of the workspace.
+ * Threads cut batch, rows and columns into pieces, never k; each piece packs for itself
+ * in its own slice of the workspace.
  */
 #include "gemm/gemm.h"
 #include "gemm/blocking.h"
@@ -22,11 +25,11 @@ typedef struct {
     ptrdiff_t size; /* bytes of an element */
     gemm_path path;
     bool pack_a, pack_b;
-    const void *column_bias;       /* transposed: one value for all, added at the end */
+    bool column; /* transposed: the one bias is added at the end, then the activation */
+    const void *column_bias;
     int column_act;
-    bool column;
     ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
-    ptrdiff_t a_bytes, slice;     /* of a piece's workspace: packed A; all of it */
+    ptrdiff_t a_bytes, slice;      /* of a piece's workspace: packed A; all of it */
     char *workspace;
 } gemm_job;
 
@@ -34,13 +37,13 @@ static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return ceil_div(a, b) * b; }
 
-/* Where part i of `parts` even parts of n starts, in units: 64 rows in 5 tiles are 13, 13,
- * 13, 13, 12. */
+/* Where part i of `parts` even parts of n starts, in units: 64 rows in 5 tiles are
+ * 13, 13, 13, 13, 12. */
 static ptrdiff_t even_start(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i) {
     return n / parts * i + least(i, n % parts);
 }
 
-/* ---- planning ------------------------------------------------------------------------- */
+/* ---- planning ------------------------------------------------------------------- */
 
 /* Merges the batch into the rows where B is shared and rows of A and C run on. */
 static void fold_batch(fnn_gemm_args *g) {
@@ -76,26 +79,29 @@ static void transpose_column(gemm_job *job) {
     job->g.c_row = 0;
 }
 
-/* Cuts the work into at most `threads` pieces: batches first, then the m x n cut that leaves
- * the largest piece the least to compute and pack. */
+/* Cuts the work into at most `threads` pieces, so that the largest is the least to
+ * compute and pack. */
 static void cut(gemm_job *job, ptrdiff_t threads) {
     const fnn_gemm_args *g = &job->g;
-    job->batches = least(g->batch, threads);
-    job->rows = job->cols = 1;
-    const ptrdiff_t each = threads / job->batches;
     const ptrdiff_t mr = job->path == FEW_ROWS ? g->m : job->kernel->mr;
-    const ptrdiff_t nr = job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
+    const ptrdiff_t nr =
+        job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
     const ptrdiff_t m_tiles = ceil_div(g->m, mr), n_tiles = ceil_div(g->n, nr);
     double best = INFINITY;
-    for (ptrdiff_t rows = 1; rows <= least(each, m_tiles); rows++) {
-        ptrdiff_t cols = least(each / rows, n_tiles);
-        double m = (double)ceil_div(g->m, rows);
-        double n = (double)(ceil_div(n_tiles, cols) * nr);
-        double cost = m * n + 16.0 * (m + n); /* packing moves, in multiply-adds */
-        if (cost < best) {
-            best = cost;
-            job->rows = rows;
-            job->cols = cols;
+    for (ptrdiff_t batches = least(g->batch, threads); batches >= 1; batches--) {
+        const ptrdiff_t each = threads / batches;
+        for (ptrdiff_t rows = 1; rows <= least(each, m_tiles); rows++) {
+            const ptrdiff_t cols = least(each / rows, n_tiles);
+            const double m = (double)ceil_div(g->m, rows);
+            const double n = (double)(ceil_div(n_tiles, cols) * nr);
+            const double packing = 16.0 * (m + n); /* in multiply-adds */
+            const double cost = (double)ceil_div(g->batch, batches) * (m * n + packing);
+            if (cost < best) {
+                best = cost;
+                job->batches = batches;
+                job->rows = rows;
+                job->cols = cols;
+            }
         }
     }
 }
@@ -115,7 +121,7 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
         }
     }
 
-    const ptrdiff_t mr = job->kernel->mr, nr = job->kernel->nr;
+    const ptrdiff_t nr = job->kernel->nr;
     const ptrdiff_t kc = least(g->k, FNN_GEMM_KC);
     const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
     ptrdiff_t threads = 1;
@@ -142,16 +148,19 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
     job->pack_a = n > FNN_GEMM_PLACE_A_PANELS * nr;
     const double whole_a = (double)m * (double)g->k * (double)job->size;
-    if (job->pack_a ? whole_a <= FNN_GEMM_WHOLE_A_BYTES : m <= mc) {
+    if (job->pack_a ? whole_a <= FNN_GEMM_WHOLE_A_BYTES
+                    : m <= fnn_gemm_panel_rows(job->size)) {
         job->path = PANELS;
-        job->pack_b = g->b_col != 1 || m > FNN_GEMM_PLACE_B_ROWS;
+        const double b_bytes = (double)g->k * (double)n * (double)job->size;
+        job->pack_b = g->b_col != 1 || !fnn_gemm_place_b(m, nr * job->size, b_bytes);
         job->a_bytes = job->pack_a ? m * g->k * job->size : 0;
         const ptrdiff_t group = least(round_up(n, nr), FNN_GEMM_GROUP * nr);
         job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
         job->pack_b = true;
-        job->a_bytes = job->pack_a ? least(m, mc) * kc * job->size : 0;
-        job->slice = round_up(least(round_up(n, nr), nc) * kc * job->size, FNN_ALIGN);
+        const ptrdiff_t kg = least(g->k, FNN_GEMM_KG * FNN_GEMM_KC);
+        job->a_bytes = job->pack_a ? least(m, mc) * kg * job->size : 0;
+        job->slice = round_up(least(round_up(n, nr), nc) * kg * job->size, FNN_ALIGN);
     }
     if (job->pack_a) {
         job->a_bytes = round_up(job->a_bytes + FNN_GEMM_MARGIN, FNN_ALIGN);
@@ -159,7 +168,7 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     job->slice += job->a_bytes;
 }
 
-/* ---- one piece ------------------------------------------------------------------------ */
+/* ---- one piece ------------------------------------------------------------------ */
 
 typedef struct {
     const char *a, *b;
@@ -199,8 +208,8 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
     job->kernel->gemv(&t);
 }
 
-/* Tiles of rows [0, m) against one panel of B, for one k-block of length t->k. a points at
- * the block in place, or at its packed panels. */
+/* Tiles of rows [0, m) against one panel of B, for one k-block of length t->k. a
+ * points at the block in place, or at its packed panels. */
 static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char *a,
                       char *c) {
     const ptrdiff_t tiles = ceil_div(m, job->kernel->mr);
@@ -224,8 +233,8 @@ static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char 
 /* Rows [0, m) of A, columns [0, k), into panels as run_panel reads them. */
 static void pack_rows(const gemm_job *job, ptrdiff_t m, ptrdiff_t k, const char *a,
                       char *to) {
-    job->kernel->pack_a(m, ceil_div(m, job->kernel->mr), k, a, job->g.a_row, job->g.a_col,
-                        to);
+    job->kernel->pack_a(m, ceil_div(m, job->kernel->mr), k, a, job->g.a_row,
+                        job->g.a_col, to);
 }
 
 static void run_panels(const gemm_job *job, const gemm_part *x) {
@@ -271,41 +280,52 @@ static void run_panels(const gemm_job *job, const gemm_part *x) {
 static void run_blocked(const gemm_job *job, const gemm_part *x) {
     const fnn_gemm_args *g = &job->g;
     const ptrdiff_t mr = job->kernel->mr, nr = job->kernel->nr, size = job->size;
-    const ptrdiff_t nc = fnn_gemm_nc(size);
+    const ptrdiff_t nc = fnn_gemm_nc(size), kg = FNN_GEMM_KG * FNN_GEMM_KC;
     const ptrdiff_t tiles = ceil_div(x->m, mr);
     const ptrdiff_t blocks = ceil_div(tiles, fnn_gemm_mc(size) / mr);
     fnn_tile t = tile_of(job);
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += nc) {
         const ptrdiff_t n = least(x->n - j0, nc);
-        ptrdiff_t p = 0;
-        do {
-            t.k = least(g->k - p, FNN_GEMM_KC);
-            t.first = p == 0;
-            t.last = p + t.k == g->k;
-            const char *b = x->b + (p * g->b_row + j0 * g->b_col) * size;
-            job->kernel->pack_b(n, t.k, b, g->b_row, g->b_col, x->pb);
+        for (ptrdiff_t p0 = 0; p0 < g->k || p0 == 0; p0 += kg) {
+            const ptrdiff_t p1 = least(g->k, p0 + kg);
+            const char *b = x->b + j0 * g->b_col * size;
+            for (ptrdiff_t p = p0; p < p1; p += FNN_GEMM_KC) {
+                job->kernel->pack_b(n, least(p1 - p, FNN_GEMM_KC),
+                                    b + p * g->b_row * size, g->b_row, g->b_col,
+                                    x->pb + (p - p0) * round_up(n, nr) * size);
+            }
             for (ptrdiff_t i = 0; i < blocks; i++) {
                 const ptrdiff_t i0 = even_start(x->m, blocks, i);
                 const ptrdiff_t m = even_start(x->m, blocks, i + 1) - i0;
-                const char *a = x->a + (i0 * g->a_row + p * g->a_col) * size;
-                if (job->pack_a) {
-                    pack_rows(job, m, t.k, a, x->pa);
-                    a = x->pa;
+                const char *a = x->a + i0 * g->a_row * size;
+                for (ptrdiff_t p = p0; job->pack_a && p < p1; p += FNN_GEMM_KC) {
+                    pack_rows(job, m, least(p1 - p, FNN_GEMM_KC),
+                              a + p * g->a_col * size, x->pa + (p - p0) * m * size);
                 }
                 for (ptrdiff_t j = 0; j < n; j += nr) {
                     t.n = least(n - j, nr);
-                    t.b = x->pb + j * t.k * size;
                     t.b_k = round_up(t.n, job->kernel->lanes);
                     t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
-                    run_panel(job, &t, m, a, x->c + (i0 * g->c_row + j0 + j) * size);
+                    char *c = x->c + (i0 * g->c_row + j0 + j) * size;
+                    ptrdiff_t p = p0;
+                    do {
+                        t.k = least(p1 - p, FNN_GEMM_KC);
+                        t.first = p == 0;
+                        t.last = p + t.k == g->k;
+                        t.b = x->pb + ((p - p0) * round_up(n, nr) + j * t.k) * size;
+                        run_panel(job, &t, m,
+                                  job->pack_a ? x->pa + (p - p0) * m * size
+                                              : a + p * g->a_col * size,
+                                  c);
+                        p += t.k;
+                    } while (p < p1);
                 }
             }
-            p += t.k;
-        } while (p < g->k);
+        }
     }
 }
 
-/* ---- pieces ---------------------------------------------------------------------------- */
+/* ---- pieces --------------------------------------------------------------------- */
 
 static void run_pieces(void *context, int64_t lo, int64_t hi) {
     const gemm_job *job = context;

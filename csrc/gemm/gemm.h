@@ -17,18 +17,19 @@ typedef struct {
     int64_t c_batch, c_row;
     const void *bias; /* (n), or NULL: nothing is added */
     int act;          /* fnn_activation */
-    /* Most threads to use; 0: fnn_num_threads(). A caller that keeps a workspace fixes the
-     * number here, for the workspace of fnn_gemm_workspace grows with it. */
+    /* Most threads to use; 0: fnn_num_threads(). A caller that keeps a workspace
+     * fixes the number here, for the workspace of fnn_gemm_workspace grows with it. */
     int threads;
 } fnn_gemm_args;
 
 /* Bytes of workspace that fnn_gemm needs for g, often 0. */
 int64_t fnn_gemm_workspace(const fnn_gemm_args *g);
 
-/* c = act(a @ b + bias). Each element is the sum, in increasing order, of the k-blocks of
- * FNN_GEMM_KC, each one FMA chain from zero in increasing k; then bias, then act: its bits
- * do not depend on m, n, batch, strides, threads or ISA. workspace (64-byte aligned for
- * speed) is not shared with another call at the same time. */
+/* c = act(a @ b + bias). Each element is the sum, in increasing order, of the
+ * k-blocks of FNN_GEMM_KC, each one FMA chain from zero in increasing k; then bias,
+ * then act: its bits do not depend on m, n, batch, strides, threads or ISA.
+ * workspace (64-byte aligned for speed) is not shared with another call at the same
+ * time. */
 void fnn_gemm(const fnn_gemm_args *g, void *workspace);
 
 #endif

@@ -1,5 +1,5 @@
-/* Compiles every kernel for one ISA, float32 then float64, and fills that ISA's table.
- * The math functions come first, float64's before float32's, whose pow uses them.
+/* Compiles every kernel for one ISA and fills that ISA's table. float64 comes first: float32
+ * pow uses its functions.
  * Included by isa/<isa>.c after FNN_ISA is defined, the target opened and simd/<isa>.h
  * read. Kernels are static functions named FNN_NAME(x) = x_<dtype>_<isa>. */
 #include "simd/names.h"
@@ -14,7 +14,7 @@
 #define M mf64
 #define LANES 8
 #define IS_F32 0
-#include "kernels/math.inc.h"
+#include "kernels/all.inc.h"
 #undef FNN_P
 #undef T
 #undef V
@@ -28,21 +28,6 @@
 #define M mf32
 #define LANES 16
 #define IS_F32 1
-#include "kernels/math.inc.h"
-#include "kernels/all.inc.h"
-#undef FNN_P
-#undef T
-#undef V
-#undef M
-#undef LANES
-#undef IS_F32
-
-#define FNN_P f64
-#define T double
-#define V vf64
-#define M mf64
-#define LANES 8
-#define IS_F32 0
 #include "kernels/all.inc.h"
 #undef FNN_P
 #undef T

@@ -1,5 +1,5 @@
-/* Every kernel family, for the dtype and ISA that the includer has opened; it has read
- * kernels/math.inc.h already. */
+/* Every kernel family, for the dtype and ISA that the includer has opened. */
+#include "kernels/math.inc.h"
 #include "kernels/map.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/softmax.inc.h"

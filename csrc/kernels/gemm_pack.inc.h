@@ -1,10 +1,11 @@
-/* Packing for the GEMM, and the transposition under it and under the matrix-vector product.
- * Included by gemm.inc.h.
+/* Packing for the GEMM, and the transposition under it and under the matrix-vector
+ * product. Included by gemm.inc.h.
  *
- * Where memory runs the other way, a strip is read: LANES lines (rows of A, columns of B) by
- * STRIP elements, turned in registers into STRIP vectors across the lines. The strips below
- * assemble part of the pattern by loads of half or quarter registers, which are cheaper than
- * the shuffles they replace; everywhere else v_transpose does it.
+ * Where memory runs the other way, a strip is read: LANES lines (rows of A, columns of
+ * B) by STRIP elements, turned in registers into STRIP vectors across the lines. The
+ * strips below assemble part of the pattern by loads of half or quarter registers,
+ * which are cheaper than the shuffles they replace; everywhere else v_transpose does
+ * it.
  */
 #ifndef FNN_GEMM_STRIPS
 #define FNN_GEMM_STRIPS
@@ -17,16 +18,16 @@
 #if FNN_TIER == FNN_TIER_avx512
 /* r[i] = line l's element i in lane l, i < 8. */
 GEMM_INLINE void gemm_strip_f32(const float *const *line, ptrdiff_t q, vf32 *r) {
-    const __m512i even = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25,
-                                           26, 27);
-    const __m512i odd = _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28,
-                                          29, 30, 31);
+    const __m512i even =
+        _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    const __m512i odd =
+        _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
     __m512 t[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) { /* lines i and i + 8 */
         t[i] = _mm512_castpd_ps(_mm512_mask_broadcast_f64x4(
-            _mm512_castps_pd(_mm512_castps256_ps512(_mm256_loadu_ps(line[i] + q))), 0xf0,
-            _mm256_castps_pd(_mm256_loadu_ps(line[i + 8] + q))));
+            _mm512_castps_pd(_mm512_castps256_ps512(_mm256_loadu_ps(line[i] + q))),
+            0xf0, _mm256_castps_pd(_mm256_loadu_ps(line[i + 8] + q))));
     }
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) { /* elements 4h to 4h + 3 */
@@ -113,12 +114,12 @@ GEMM_INLINE void gemm_strip_f64(const double *const *line, ptrdiff_t q, vf64 *r)
     }
 }
 #else
-#define GEMM_STRIP(P, T, V)                                                             \
-    GEMM_INLINE void gemm_strip_##P(const T *const *line, ptrdiff_t q, V *r) {          \
-        for (size_t i = 0; i < sizeof(V) / sizeof(T); i++) {                            \
-            r[i] = P##_load(line[i] + q);                                               \
-        }                                                                               \
-        P##_transpose(r);                                                               \
+#define GEMM_STRIP(P, T, V)                                                    \
+    GEMM_INLINE void gemm_strip_##P(const T *const *line, ptrdiff_t q, V *r) { \
+        for (size_t i = 0; i < sizeof(V) / sizeof(T); i++) {                   \
+            r[i] = P##_load(line[i] + q);                                      \
+        }                                                                      \
+        P##_transpose(r);                                                      \
     }
 GEMM_STRIP(f32, float, vf32)
 GEMM_STRIP(f64, double, vf64)
@@ -127,12 +128,13 @@ GEMM_STRIP(f64, double, vf64)
 #define v_strip FNN_CAT(gemm_strip_, FNN_P)
 #endif
 
-/* ---- packing ------------------------------------------------------------------------- */
+/* ---- packing -------------------------------------------------------------------- */
 
-/* One panel, dst[p*w + i] = src[i*line + p], i < m <= w, p < k: lines become columns, in
- * squares transposed in registers. Whole vectors are stored: what runs over a row's end is
- * overwritten by the next row, or lies in the next panel, packed later, or in the margin
- * behind the last. Lanes from m on hold copies. The next panel's lines are fetched. */
+/* One panel, dst[p*w + i] = src[i*line + p], i < m <= w, p < k: lines become
+ * columns, in squares transposed in registers. Whole vectors are stored: what runs
+ * over a row's end is overwritten by the next row, or lies in the next panel, packed
+ * later, or in the margin behind the last. Lanes from m on hold copies. The next
+ * panel's lines are fetched. */
 GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t k,
                                             const T *src, ptrdiff_t line, T *dst) {
     const ptrdiff_t next = m * line;
@@ -147,13 +149,13 @@ GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t 
         ptrdiff_t p = 0;
         for (; p + STRIP <= k; p += STRIP, to += STRIP * w) {
             if (p % LANES == 0) {
-                _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))
+#pragma GCC unroll 16
                 for (int l = 0; l < LANES; l++) {
                     __builtin_prefetch(from[l] + p + next, 0, 2);
                 }
             }
             v_strip(from, p, r);
-            _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))
+#pragma GCC unroll 16
             for (int l = 0; l < STRIP; l++) {
                 v_store(to + l * w, r[l]);
             }
@@ -170,8 +172,9 @@ GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t 
     }
 }
 
-static void FNN_NAME(gemm_pack_a)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const void *a,
-                                  ptrdiff_t row, ptrdiff_t col, void *dst) {
+static void FNN_NAME(gemm_pack_a)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k,
+                                  const void *a, ptrdiff_t row, ptrdiff_t col,
+                                  void *dst) {
     const ptrdiff_t height = m / tiles, extra = m % tiles;
     const T *src = a;
     T *to = dst;
@@ -215,8 +218,8 @@ static void FNN_NAME(gemm_pack_a)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, con
     }
 }
 
-static void FNN_NAME(gemm_pack_b)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
-                                  ptrdiff_t col, void *dst) {
+static void FNN_NAME(gemm_pack_b)(ptrdiff_t n, ptrdiff_t k, const void *b,
+                                  ptrdiff_t row, ptrdiff_t col, void *dst) {
     enum { NR = GEMM_NV * LANES, SPAN = 4 * NR };
     if (col == 1) {
         /* Along the rows of memory, four panels at a time. */
@@ -236,7 +239,8 @@ static void FNN_NAME(gemm_pack_b)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdi
                     const ptrdiff_t w = (end - j + LANES - 1) / LANES * LANES;
                     T *to = (T *)dst + j * k + p * w;
                     for (; j < end; j += LANES, to += LANES) {
-                        v_store(to, v_loadn(src + j, end - j < LANES ? end - j : LANES));
+                        v_store(to,
+                                v_loadn(src + j, end - j < LANES ? end - j : LANES));
                     }
                 }
             }

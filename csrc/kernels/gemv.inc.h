@@ -1,7 +1,6 @@
-/* The product of a few rows with a matrix, which is as fast as B can be read: B is streamed
- * once and never packed. Included by gemm.inc.h; the chains are those of the tiles. */
-
-/* ---- few rows: B is streamed once ---------------------------------------------------- */
+/* The product of a few rows with a matrix, which is as fast as B can be read: B is
+ * streamed once and never packed. Included by gemm.inc.h; the chains are those of
+ * the tiles. */
 
 /* Columns j to j + (w - 1) * LANES + tail of m rows, over all of k, where rows of B are
  * contiguous. More vectors than a tile has, for one row's two chains would wait out the
@@ -18,7 +17,8 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
     do {
         ptrdiff_t k = left < FNN_GEMM_KC ? left : FNN_GEMM_KC;
         left -= k;
-#define SET(v) V c0_##v = v_zero(), c1_##v = v_zero(), c2_##v = v_zero(), c3_##v = v_zero();
+#define SET(v) \
+    V c0_##v = v_zero(), c1_##v = v_zero(), c2_##v = v_zero(), c3_##v = v_zero();
         ALL_COLS(SET)
 #undef SET
 #pragma GCC unroll 2
@@ -27,33 +27,33 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
             V x1 = m > 1 ? v_set1(a[a_row]) : x0;
             V x2 = m > 2 ? v_set1(a[2 * a_row]) : x0;
             V x3 = m > 3 ? v_set1(a[3 * a_row]) : x0;
-#define STEP(v)                                                                         \
-    if (v < w) {                                                                        \
-        V y = v == w - 1 ? v_loadn(b + v * LANES, tail) : v_load(b + v * LANES);        \
-        c0_##v = v_fma(x0, y, c0_##v);                                                  \
-        if (m > 1) {                                                                    \
-            c1_##v = v_fma(x1, y, c1_##v);                                              \
-        }                                                                               \
-        if (m > 2) {                                                                    \
-            c2_##v = v_fma(x2, y, c2_##v);                                              \
-        }                                                                               \
-        if (m > 3) {                                                                    \
-            c3_##v = v_fma(x3, y, c3_##v);                                              \
-        }                                                                               \
+#define STEP(v)                                                                  \
+    if (v < w) {                                                                 \
+        V y = v == w - 1 ? v_loadn(b + v * LANES, tail) : v_load(b + v * LANES); \
+        c0_##v = v_fma(x0, y, c0_##v);                                           \
+        if (m > 1) {                                                             \
+            c1_##v = v_fma(x1, y, c1_##v);                                       \
+        }                                                                        \
+        if (m > 2) {                                                             \
+            c2_##v = v_fma(x2, y, c2_##v);                                       \
+        }                                                                        \
+        if (m > 3) {                                                             \
+            c3_##v = v_fma(x3, y, c3_##v);                                       \
+        }                                                                        \
     }
             ALL_COLS(STEP)
 #undef STEP
             a += a_k;
             b += b_k;
         }
-#define ROW(i, v)                                                                       \
-    if (i < m && v < w - 1) {                                                           \
-        T *to = c + i * ldc + v * LANES;                                                \
-        v_store(to, first ? c##i##_##v : v_add(v_load(to), c##i##_##v));                \
-    }                                                                                   \
-    if (i < m && v == w - 1) {                                                          \
-        T *to = c + i * ldc + v * LANES;                                                \
-        v_storen(to, first ? c##i##_##v : v_add(v_loadn(to, tail), c##i##_##v), tail);  \
+#define ROW(i, v)                                                                      \
+    if (i < m && v < w - 1) {                                                          \
+        T *to = c + i * ldc + v * LANES;                                               \
+        v_store(to, first ? c##i##_##v : v_add(v_load(to), c##i##_##v));               \
+    }                                                                                  \
+    if (i < m && v == w - 1) {                                                         \
+        T *to = c + i * ldc + v * LANES;                                               \
+        v_storen(to, first ? c##i##_##v : v_add(v_loadn(to, tail), c##i##_##v), tail); \
     }
 #define PUT(v) ROW(0, v) ROW(1, v) ROW(2, v) ROW(3, v)
         ALL_COLS(PUT)
@@ -65,10 +65,10 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
 #undef ALL_COLS
 
 typedef void (*FNN_NAME(gemv_part))(const fnn_tile *t, ptrdiff_t j, ptrdiff_t tail);
-#define GEMV(m_, w_)                                                                    \
-    static void FNN_NAME(gemv_##m_##x##w_)(const fnn_tile *t, ptrdiff_t j,              \
-                                           ptrdiff_t tail) {                            \
-        FNN_NAME(gemv_body)(t, j, tail, m_, w_);                                        \
+#define GEMV(m_, w_)                                                       \
+    static void FNN_NAME(gemv_##m_##x##w_)(const fnn_tile *t, ptrdiff_t j, \
+                                           ptrdiff_t tail) {               \
+        FNN_NAME(gemv_body)(t, j, tail, m_, w_);                           \
     }
 GEMV_WIDTHS_1(GEMV, 1)
 GEMV_WIDTHS_2(GEMV, 2)
@@ -84,33 +84,39 @@ static const FNN_NAME(gemv_part) FNN_NAME(gemv_parts)[4][8] = {
 };
 #undef GEMV
 
-/* The same for a large B: r whole rows at a time, so that memory is read in long runs, the
- * sums of a k-block lying in L1. At most GEMV_SPAN columns. */
+/* The same for a large B: r whole rows at a time, so that memory is read in long
+ * runs, the sums of a k-block lying in L1. At most GEMV_SPAN columns. */
 #define GEMV_SPAN (64 * LANES)
-GEMM_INLINE void FNN_NAME(gemv_rows)(const T *a, ptrdiff_t a_row, ptrdiff_t a_k, const T *b,
-                                     ptrdiff_t b_k, T (*sum)[GEMV_SPAN], ptrdiff_t n,
-                                     const int m, const int r) {
-#define BROADCAST(i)                                                                    \
-    const V x##i##_0 = i < m ? v_set1(a[i * a_row]) : v_zero();                         \
-    const V x##i##_1 = i < m && r > 1 ? v_set1(a[i * a_row + a_k]) : v_zero();          \
-    const V x##i##_2 = i < m && r > 2 ? v_set1(a[i * a_row + 2 * a_k]) : v_zero();      \
-    const V x##i##_3 = i < m && r > 2 ? v_set1(a[i * a_row + 3 * a_k]) : v_zero();
-    BROADCAST(0) BROADCAST(1) BROADCAST(2) BROADCAST(3)
+GEMM_INLINE void FNN_NAME(gemv_rows)(const T *a, ptrdiff_t a_row, ptrdiff_t a_k,
+                                     const T *b, ptrdiff_t b_k, T (*sum)[GEMV_SPAN],
+                                     ptrdiff_t n, const int m, const int r) {
+#define BROADCAST(i)                                                               \
+    const V x##i##_0 = i < m ? v_set1(a[i * a_row]) : v_zero();                    \
+    const V x##i##_1 = i < m && r > 1 ? v_set1(a[i * a_row + a_k]) : v_zero();     \
+    const V x##i##_2 = i < m && r > 2 ? v_set1(a[i * a_row + 2 * a_k]) : v_zero(); \
+    const V x##i##_3 = i < m && r > 2 ? v_set1(a[i * a_row + 3 * a_k]) : v_zero()
+    BROADCAST(0);
+    BROADCAST(1);
+    BROADCAST(2);
+    BROADCAST(3);
 #undef BROADCAST
-    const T *b0 = b, *b1 = r > 1 ? b + b_k : b;
-    const T *b2 = r > 2 ? b + 2 * b_k : b, *b3 = r > 2 ? b + 3 * b_k : b;
+    const T *b0 = b;
+    const T *b1 = r > 1 ? b + b_k : b;
+    const T *b2 = r > 2 ? b + 2 * b_k : b;
+    const T *b3 = r > 2 ? b + 3 * b_k : b;
     T *to = sum[0];
-#define ROW(i)                                                                          \
-    if (i < m) {                                                                        \
-        V c = v_fma(x##i##_0, y0, v_load(to + i * GEMV_SPAN + j));                      \
-        c = r > 1 ? v_fma(x##i##_1, y1, c) : c;                                         \
-        c = r > 2 ? v_fma(x##i##_2, y2, c) : c;                                         \
-        c = r > 2 ? v_fma(x##i##_3, y3, c) : c;                                         \
-        v_store(to + i * GEMV_SPAN + j, c);                                             \
+#define ROW(i)                                                     \
+    if (i < m) {                                                   \
+        V c = v_fma(x##i##_0, y0, v_load(to + i * GEMV_SPAN + j)); \
+        c = r > 1 ? v_fma(x##i##_1, y1, c) : c;                    \
+        c = r > 2 ? v_fma(x##i##_2, y2, c) : c;                    \
+        c = r > 2 ? v_fma(x##i##_3, y3, c) : c;                    \
+        v_store(to + i * GEMV_SPAN + j, c);                        \
     }
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES) {
-        V y0 = v_load(b0 + j), y1 = v_load(b1 + j), y2 = v_load(b2 + j), y3 = v_load(b3 + j);
+        V y0 = v_load(b0 + j), y1 = v_load(b1 + j);
+        V y2 = v_load(b2 + j), y3 = v_load(b3 + j);
         ROW(0) ROW(1) ROW(2) ROW(3)
     }
     if (j < n) {
@@ -148,30 +154,26 @@ GEMM_INLINE void FNN_NAME(gemv_span)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t n
     }
 }
 
-#define GEMV(m_, r_)                                                                    \
-    GEMM_APART void FNN_NAME(gemv_span_##m_)(const fnn_tile *t, ptrdiff_t j,            \
-                                             ptrdiff_t n) {                             \
-        FNN_NAME(gemv_span)(t, j, n, m_, r_);                                           \
+#define GEMV(m_, r_)                                                         \
+    GEMM_APART void FNN_NAME(gemv_span_##m_)(const fnn_tile *t, ptrdiff_t j, \
+                                             ptrdiff_t n) {                  \
+        FNN_NAME(gemv_span)(t, j, n, m_, r_);                                \
     }
 GEMV(1, GEMV_RUN_1)
 GEMV(2, GEMV_RUN_2)
-#if GEMV_M == 4
 GEMV(3, GEMV_RUN_3)
 GEMV(4, GEMV_RUN_4)
-#endif
 #undef GEMV
 static const FNN_NAME(gemv_part) FNN_NAME(gemv_spans)[4] = {
     FNN_NAME(gemv_span_1),
     FNN_NAME(gemv_span_2),
-#if GEMV_M == 4
     FNN_NAME(gemv_span_3),
     FNN_NAME(gemv_span_4),
-#endif
 };
 
-/* Columns of B contiguous: squares of B are transposed in registers and used at once, g
- * groups of LANES columns in turn, whose chains overlap. col has g * LANES pointers, the
- * last ones repeated where n ends. */
+/* Columns of B contiguous: squares of B are transposed in registers and used at
+ * once, g groups of LANES columns in turn, whose chains overlap. col has g * LANES
+ * pointers, the last ones repeated where n ends. */
 GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T *c,
                                        ptrdiff_t n, const int m, const int g) {
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, ldc = t->ldc;
@@ -184,29 +186,31 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
         V c0_0 = v_zero(), c1_0 = c0_0, c2_0 = c0_0, c3_0 = c0_0;
         V c0_1 = c0_0, c1_1 = c0_0, c2_1 = c0_0, c3_1 = c0_0;
         V r[LANES];
-#define USE(p, l, s)                                                                    \
-    c0_##s = v_fma(v_set1(a[(p) * a_k]), r[l], c0_##s);                                 \
-    c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (p) * a_k]), r[l], c1_##s) : c1_##s;        \
-    c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (p) * a_k]), r[l], c2_##s) : c2_##s;    \
-    c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (p) * a_k]), r[l], c3_##s) : c3_##s;
+#define USE(p, l, s)                                                               \
+    c0_##s = v_fma(v_set1(a[(p)*a_k]), r[l], c0_##s);                              \
+    c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (p)*a_k]), r[l], c1_##s) : c1_##s;     \
+    c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (p)*a_k]), r[l], c2_##s) : c2_##s; \
+    c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (p)*a_k]), r[l], c3_##s) : c3_##s;
         for (; q + LANES <= end; q += LANES, a += LANES * a_k) {
-            /* A whole cache line of each column before the next group's: columns a power of
-             * two apart share few sets of L1. */
-#define SQUARE(s)                                                                       \
-    if (far) {                                                                          \
-        _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))                                 \
-        for (int l = 0; l < LANES; l++) {                                               \
-            __builtin_prefetch(col[s * LANES + l] + q + GEMV_AHEAD * LANES, 0, 3);      \
-        }                                                                               \
-    }                                                                                   \
-    _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))                                     \
-    for (int h = 0; h < LANES; h += STRIP) {                                            \
-        v_strip(col + s * LANES, q + h, r);                                             \
-        _Pragma(FNN_STR(GCC unroll GEMM_SQUARE_UNROLL))                                 \
-        for (int l = 0; l < STRIP; l++) {                                               \
-            USE(h + l, l, s)                                                            \
-        }                                                                               \
+            /* A whole cache line of each column before the next group's: columns a
+             * power of two apart share few sets of L1. */
+/* clang-format off */
+#define SQUARE(s)                                                                      \
+    if (far) {                                                                         \
+        _Pragma("GCC unroll 16")                                                       \
+        for (int l = 0; l < LANES; l++) {                                              \
+            __builtin_prefetch(col[s * LANES + l] + q + GEMV_AHEAD * LANES, 0, 3);     \
+        }                                                                              \
+    }                                                                                  \
+    _Pragma("GCC unroll 16")                                                           \
+    for (int h = 0; h < LANES; h += STRIP) {                                           \
+        v_strip(col + s * LANES, q + h, r);                                            \
+        _Pragma("GCC unroll 16")                                                       \
+        for (int l = 0; l < STRIP; l++) {                                              \
+            USE(h + l, l, s)                                                           \
+        }                                                                              \
     }
+            /* clang-format on */
             SQUARE(0)
             if (g > 1) {
                 SQUARE(1)
@@ -214,13 +218,13 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
 #undef SQUARE
         }
         if (q < end) {
-#define REST(s)                                                                         \
-    for (int l = 0; l < LANES; l++) {                                                   \
-        r[l] = v_loadn(col[s * LANES + l] + q, end - q);                                \
-    }                                                                                   \
-    v_transpose(r);                                                                     \
-    for (int l = 0; l < end - q; l++) {                                                 \
-        USE(l, l, s)                                                                     \
+#define REST(s)                                          \
+    for (int l = 0; l < LANES; l++) {                    \
+        r[l] = v_loadn(col[s * LANES + l] + q, end - q); \
+    }                                                    \
+    v_transpose(r);                                      \
+    for (int l = 0; l < end - q; l++) {                  \
+        USE(l, l, s)                                     \
     }
             REST(0)
             if (g > 1) {
@@ -231,42 +235,37 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
             q = end;
         }
 #undef USE
-#define PUT(i, s)                                                                       \
-    if (i < m && s < g) {                                                               \
-        const ptrdiff_t w = n - s * LANES < LANES ? n - s * LANES : LANES;              \
-        T *to = c + i * ldc + s * LANES;                                                \
-        v_storen(to, first ? c##i##_##s : v_add(v_loadn(to, w), c##i##_##s), w);        \
+#define PUT(i, s)                                                                \
+    if (i < m && s < g) {                                                        \
+        const ptrdiff_t w = n - s * LANES < LANES ? n - s * LANES : LANES;       \
+        T *to = c + i * ldc + s * LANES;                                         \
+        v_storen(to, first ? c##i##_##s : v_add(v_loadn(to, w), c##i##_##s), w); \
     }
-        PUT(0, 0) PUT(1, 0) PUT(2, 0) PUT(3, 0)
-        PUT(0, 1) PUT(1, 1) PUT(2, 1) PUT(3, 1)
+        PUT(0, 0) PUT(1, 0) PUT(2, 0) PUT(3, 0) PUT(0, 1) PUT(1, 1) PUT(2, 1) PUT(3, 1)
 #undef PUT
     } while (q < t->k);
 }
 
-#define GEMV(m, g)                                                                      \
-    GEMM_APART void FNN_NAME(gemv_square_##m##x##g)(                                    \
-        const fnn_tile *t, const T *const *col, T *c, ptrdiff_t n) {                    \
-        FNN_NAME(gemv_square)(t, col, c, n, m, g);                                      \
+/* One row needs two groups to hide the latency of its chain. */
+#define GEMV(m, g)                                                   \
+    GEMM_APART void FNN_NAME(gemv_square_##m##x##g)(                 \
+        const fnn_tile *t, const T *const *col, T *c, ptrdiff_t n) { \
+        FNN_NAME(gemv_square)(t, col, c, n, m, g);                   \
     }
-#define GEMV_GROUPS(m) GEMV(m, 1) GEMV(m, 2)
-GEMV_GROUPS(1)
-GEMV_GROUPS(2)
-#if GEMV_M == 4
-GEMV_GROUPS(3)
-GEMV_GROUPS(4)
-#endif
-#undef GEMV_GROUPS
+GEMV(1, 1)
+GEMV(1, 2)
+GEMV(2, 1)
+GEMV(3, 1)
+GEMV(4, 1)
 #undef GEMV
-#define GEMV(m) {FNN_NAME(gemv_square_##m##x1), FNN_NAME(gemv_square_##m##x2)},
 typedef void (*FNN_NAME(gemv_square_fn))(const fnn_tile *t, const T *const *col, T *c,
                                          ptrdiff_t n);
-static const FNN_NAME(gemv_square_fn) FNN_NAME(gemv_squares)[GEMV_M][2] = {
-    GEMV(1) GEMV(2)
-#if GEMV_M == 4
-    GEMV(3) GEMV(4)
-#endif
+static const FNN_NAME(gemv_square_fn) FNN_NAME(gemv_squares)[4] = {
+    FNN_NAME(gemv_square_1x1),
+    FNN_NAME(gemv_square_2x1),
+    FNN_NAME(gemv_square_3x1),
+    FNN_NAME(gemv_square_4x1),
 };
-#undef GEMV
 
 static const signed char FNN_NAME(gemv_widest)[4] = {GEMV_WIDEST};
 
@@ -287,16 +286,18 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
             FNN_NAME(gemv_parts)[m - 1][w - 1](t, j, tail < LANES ? tail : LANES);
         }
     } else {
-        /* Two groups of columns, or one where they would crowd each other out of L1. */
-        const ptrdiff_t span = t->b_col * (ptrdiff_t)sizeof(T) % 4096 == 0 ? LANES
-                                                                           : 2 * LANES;
+        /* Two groups of columns crowd each other out of L1 where they lie a multiple
+         * of a page apart. */
+        const bool pairs = m == 1 && t->b_col * (ptrdiff_t)sizeof(T) % 4096 != 0;
+        const ptrdiff_t span = pairs ? 2 * LANES : LANES;
         for (ptrdiff_t j = 0; j < n; j += span) {
             const ptrdiff_t w = n - j < span ? n - j : span;
             const T *col[2 * LANES];
             for (int l = 0; l < span; l++) {
                 col[l] = b + (j + (l < w ? l : w - 1)) * t->b_col;
             }
-            FNN_NAME(gemv_squares)[m - 1][w > LANES](t, col, c + j, w);
+            (w > LANES ? FNN_NAME(gemv_square_1x2) : FNN_NAME(gemv_squares)[m - 1])(
+                t, col, c + j, w);
         }
     }
     if (t->bias != NULL || t->act != FNN_ACT_NONE) {

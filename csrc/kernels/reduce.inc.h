@@ -1,4 +1,4 @@
-/* Reductions: sum, max, min, dot. See kernels.h for the signatures.
+/* Reductions: sum, max, min. See kernels.h for the signatures.
  *
  * The tree is part of the bits contract. Within a chunk of at most FNN_CHUNK
  * elements lane l takes elements l, l + LANES, ... one after the other; then lane i
@@ -264,32 +264,4 @@ FNN_INLINE T FNN_NAME(tree_end)(const T *stack, ptrdiff_t count) {
         }
     }
     return sum;
-}
-
-/* *y = sum a[i] * b[i], or sum a[i] where b is NULL. The lane accumulates by FMA. */
-static void FNN_NAME(dot)(ptrdiff_t n, const void *a, const void *b, void *y) {
-    const T *pa = a, *pb = b;
-    T stack[FNN_TREE_LEVELS];
-    ptrdiff_t count = 0;
-    for (ptrdiff_t at = 0; at < n; at += FNN_CHUNK, count++) {
-        ptrdiff_t end = n - at < FNN_CHUNK ? n : at + FNN_CHUNK, i = at;
-        V acc = v_zero();
-        if (pb) {
-            for (; i + LANES <= end; i += LANES) {
-                acc = v_fma(v_load(pa + i), v_load(pb + i), acc);
-            }
-            if (i < end) {
-                acc = v_fma(v_loadn(pa + i, end - i), v_loadn(pb + i, end - i), acc);
-            }
-        } else {
-            for (; i + LANES <= end; i += LANES) {
-                acc = v_add(acc, v_load(pa + i));
-            }
-            if (i < end) {
-                acc = v_add(acc, v_loadn(pa + i, end - i));
-            }
-        }
-        FNN_NAME(tree_add)(stack, count, v_hsum(acc));
-    }
-    *(T *)y = FNN_NAME(tree_end)(stack, count);
 }

@@ -111,6 +111,7 @@ static void set_matmul(plan *p, const fnn_call *c) {
     const fnn_tensor *a = c->in[0], *b = c->in[1], *y = &c->out[0];
     p->gemm = (fnn_gemm_args){
         .dtype = y->dtype,
+        .threads = c->threads,
         .m = y->shape[y->ndim - 2],
         .n = y->shape[y->ndim - 1],
         .k = a->shape[a->ndim - 1],
@@ -194,6 +195,7 @@ static void set_linear(plan *p, const fnn_call *c) {
     }
     p->gemm = (fnn_gemm_args){
         .dtype = y.dtype,
+        .threads = c->threads,
         .m = y.shape[y.ndim - 2],
         .n = w->shape[0],
         .k = w->shape[1],

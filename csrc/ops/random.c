@@ -79,22 +79,24 @@ fnn_status fnn_infer_dropout(fnn_call *c) {
     return fnn_check_size(c, &c->out[0]);
 }
 
+/* The next counter block, the state moved past `blocks` of them: at once, so that threads
+ * that draw from one generator never share numbers. */
+static uint64_t take_blocks(int64_t *state, int64_t blocks) {
+    return (uint64_t)__atomic_fetch_add(&state[1], blocks, __ATOMIC_RELAXED);
+}
+
 static job start(const fnn_call *c, int dtype, int64_t n, int per_block) {
-    const int64_t *state = (const int64_t *)(const void *)c->in[0]->data;
+    int64_t *state = (int64_t *)(void *)c->in[0]->data;
     return (job){.seed = (uint64_t)state[0],
-                 .next = (uint64_t)state[1],
+                 .next = take_blocks(state, (n + per_block - 1) / per_block),
                  .dtype = dtype,
                  .n = n,
                  .per_block = per_block,
                  .y = c->out[0].data};
 }
 
-/* Runs over all blocks and moves the state past them. */
-static void finish(const fnn_call *c, job *j, void (*fn)(void *, int64_t, int64_t)) {
-    int64_t blocks = (j->n + j->per_block - 1) / j->per_block;
-    fnn_parallel_for(blocks, GRAIN_BLOCKS, fn, j);
-    int64_t *state = (int64_t *)(void *)c->in[0]->data;
-    state[1] = (int64_t)((uint64_t)state[1] + (uint64_t)blocks);
+static void run_blocks(job *j, void (*fn)(void *, int64_t, int64_t)) {
+    fnn_parallel_for((j->n + j->per_block - 1) / j->per_block, GRAIN_BLOCKS, fn, j);
 }
 
 static double unit53(uint32_t hi, uint32_t lo) { /* [0, 1) in steps of 2^-53 */
@@ -124,7 +126,7 @@ fnn_status fnn_run_uniform(fnn_call *c) {
     job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
     j.a = c->attr[1].f;
     j.b = c->attr[2].f;
-    finish(c, &j, uniform_blocks);
+    run_blocks(&j, uniform_blocks);
     return FNN_OK;
 }
 
@@ -171,7 +173,7 @@ fnn_status fnn_run_normal(fnn_call *c) {
     job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
     j.a = c->attr[1].f;
     j.b = c->attr[2].f;
-    finish(c, &j, normal_blocks);
+    run_blocks(&j, normal_blocks);
     return FNN_OK;
 }
 
@@ -209,7 +211,7 @@ fnn_status fnn_run_dropout(fnn_call *c) {
     j.a = c->attr[0].f;
     j.x = c->in[1];
     j.mask = (uint8_t *)c->out[1].data;
-    finish(c, &j, dropout_blocks);
+    run_blocks(&j, dropout_blocks);
     return FNN_OK;
 }
 
@@ -218,6 +220,7 @@ fnn_status fnn_run_permutation(fnn_call *c) {
     int64_t n = fnn_numel(&c->out[0]);
     int64_t *y = (int64_t *)(void *)c->out[0].data;
     int64_t *state = (int64_t *)(void *)c->in[0]->data;
+    uint64_t seed = (uint64_t)state[0], next = take_blocks(state, n / 2 + 1);
     for (int64_t i = 0; i < n; i++) {
         y[i] = i;
     }
@@ -225,7 +228,7 @@ fnn_status fnn_run_permutation(fnn_call *c) {
     for (int64_t i = n - 1; i > 0; i--) {
         int64_t draw = n - 1 - i;
         if (draw % 2 == 0) {
-            w = fnn_philox((uint64_t)state[0], (uint64_t)state[1] + (uint64_t)(draw / 2), 0);
+            w = fnn_philox(seed, next + (uint64_t)(draw / 2), 0);
         }
         uint64_t r = (uint64_t)w.word[2 * (draw % 2)] << 32 | w.word[2 * (draw % 2) + 1];
         int64_t k = (int64_t)((unsigned __int128)r * (uint64_t)(i + 1) >> 64);
@@ -233,6 +236,5 @@ fnn_status fnn_run_permutation(fnn_call *c) {
         y[i] = y[k];
         y[k] = swap;
     }
-    state[1] = (int64_t)((uint64_t)state[1] + (uint64_t)(n / 2 + 1));
     return FNN_OK;
 }

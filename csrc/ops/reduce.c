@@ -29,7 +29,8 @@ static void split(const fnn_call *c, fnn_tensor *kept, fnn_tensor *reduced) {
     const fnn_attr *dims = &c->attr[0];
     unsigned mask = dims->n == 0 ? ~0u : 0;
     for (int i = 0; i < dims->n; i++) {
-        mask |= 1u << (dims->ints[i] + (dims->ints[i] < 0 ? x->ndim : 0));
+        int64_t ndim = x->ndim > 0 ? x->ndim : 1; /* a scalar takes dim -1 */
+        mask |= 1u << (dims->ints[i] + (dims->ints[i] < 0 ? ndim : 0));
     }
     *kept = *reduced = *x;
     kept->ndim = reduced->ndim = 0;

@@ -95,6 +95,13 @@ static int64_t label(const xent_job *j, int64_t i) {
     return t;
 }
 
+/* The label, or ignore where it is out of range: labels were checked, but another thread may
+ * have written to them since. */
+static int64_t safe_label(const xent_job *j, int64_t i) {
+    int64_t t = label(j, i);
+    return t >= 0 && t < j->classes ? t : j->ignore;
+}
+
 static double class_weight(const xent_job *j, int64_t t) {
     return j->weight ? element(j->weight->data + t * j->weight->stride[0] * j->size, j->dtype)
                      : 1.0;
@@ -203,7 +210,7 @@ static void xent_rows(void *context, int64_t lo, int64_t hi) {
         fnn_k->map[FNN_MAP_log][f64](1, log_at, in, (ptrdiff_t[]){1});
         double max = element(max_at, j->dtype), log_sum = element(log_at, j->dtype);
         j->lse[i] = max + log_sum;
-        int64_t t = label(j, i);
+        int64_t t = safe_label(j, i);
         double loss = 0, w = 0;
         if (t != j->ignore) {
             w = class_weight(j, t);
@@ -274,7 +281,7 @@ static void xent_backward_rows(void *context, int64_t lo, int64_t hi) {
     double each = j->smoothing / (double)j->classes;
     for (int64_t i = lo; i < hi; i++) {
         char *gx = j->gx + i * j->classes * j->size;
-        int64_t t = label(j, i);
+        int64_t t = safe_label(j, i);
         if (t == j->ignore) {
             memset(gx, 0, (size_t)(j->classes * j->size));
             continue;

@@ -70,6 +70,7 @@ cdef extern from "core.h" nogil:
         const fnn_attr *attr
         fnn_tensor *out
         void *workspace
+        int threads
         fnn_error *err
     ctypedef fnn_status (*fnn_infer_fn)(fnn_call *c)
     ctypedef int64_t (*fnn_workspace_fn)(const fnn_call *c)

@@ -423,6 +423,8 @@ def from_dlpack(source):
     if <size_t> y.t.data % item:
         raise ValueError("from_dlpack: expected aligned memory")
     for d in range(t.ndim):
+        if t.shape[d] < 0:
+            raise ValueError(f"from_dlpack: expected sizes of at least 0, got {t.shape[d]}")
         y.t.shape[d] = t.shape[d]
     fnn_set_contiguous(&y.t)
     high = item

@@ -27,7 +27,6 @@ cdef class Op:
     cdef object gradient
     cdef object composite
     cdef tuple saved      # ((index, mask), ...): inputs; index n_in + k is output k
-    cdef readonly bint has_gradient_stop
 
     def __call__(self, *args):
         return run_op(self, args, None)
@@ -79,7 +78,6 @@ cdef class Op:
         self.saved = tuple(saved)
         self.gradient = gradient
         self.composite = composite
-        self.has_gradient_stop = True
 
     def __repr__(self):
         return f"<op {self.name}>"
@@ -225,14 +223,59 @@ cdef object run_converted(Op op, tuple args, Py_ssize_t n_in, Tensor out):
     return run_op(op, tuple(converted), out)
 
 
-cdef object without_overlap(Op op, tuple args, Py_ssize_t n_in, Tensor target, Tensor out):
-    """run_op with inputs that share memory with what is written replaced by copies."""
-    copied = list(args)
-    inplace = op.op.flags & FNN_INPLACE
-    for i in range(1 if inplace else 0, min(n_in, len(args))):
-        if isinstance(args[i], Tensor) and overlap(&(<Tensor> args[i]).t, &target.t):
-            copied[i] = run_op(COPY, (args[i],), None)
+cdef bint collides(const fnn_op *op, const fnn_tensor *read, const fnn_tensor *written):
+    """Whether writing could change what is still to be read. By address: two storages may
+    wrap one array's memory. Elementwise ops read an element before they write it."""
+    if read == NULL or read.storage == NULL or read == written:
+        return False
+    if op.flags & FNN_ELEMENTWISE and same_layout(read, written):
+        return False
+    return overlap(read, written)
+
+
+cdef uint64_t collisions(const fnn_call *c, const fnn_tensor *target):
+    """Bit i: input i must be copied before the call writes."""
+    cdef uint64_t found = 0
+    cdef int i, k
+    for i in range(min(c.n_in, 64)):
+        if target != NULL and collides(c.op, c.in_[i], target):
+            found |= 1ull << i
+        for k in range(c.n_in if c.op.writes else 0):
+            if k != i and c.op.writes >> k & 1 and c.in_[k] != NULL and \
+                    collides(c.op, c.in_[i], c.in_[k]):
+                found |= 1ull << i
+    return found
+
+
+cdef object without_collisions(Op op, tuple args, uint64_t found, Tensor out):
+    """run_op with the inputs that collide with what is written replaced by copies."""
+    cdef list copied = list(args[0]) if op.op.n_in < 0 else list(args)
+    cdef Py_ssize_t i
+    for i in range(len(copied)):
+        if i < 64 and found >> i & 1:
+            if op.op.n_in >= 0 and op.op.writes >> i & 1:
+                raise ValueError(f"{op.name}: expected {op.inputs[i]} with memory of its own, "
+                                 "got some that overlaps with what else is written")
+            copied[i] = run_op(COPY, (copied[i],), None)
+    if op.op.n_in < 0:
+        return run_op(op, (copied, *args[1:]), out)
     return run_op(op, tuple(copied), out)
+
+
+cdef Tensor before_write(Op op, Tensor target, tuple inputs):
+    """What target holds, where another input's gradient will need it; else None."""
+    cdef Tensor kept
+    for index, mask in op.saved:
+        if index == 0:
+            for i in range(1, len(inputs)):
+                if mask >> i & 1 and isinstance(inputs[i], Tensor) and \
+                        (<Tensor> inputs[i]).tracked:
+                    kept = run_op(COPY, (alias(target),), None)
+                    kept.node = target.node
+                    kept.output = target.output
+                    kept.tracked = target.tracked
+                    return kept
+    return None
 
 
 cdef object run_op(Op self, tuple args, Tensor out):
@@ -257,6 +300,10 @@ cdef object run_op(Op self, tuple args, Tensor out):
     cdef int64_t bytes, work
     cdef int made = 0
     cdef void *workspace = NULL
+    cdef fnn_tensor few_held[MANY]
+    cdef fnn_tensor *held = few_held
+    cdef uint64_t found
+    cdef Tensor before = None
 
     # inputs
     first_attr = n_in
@@ -271,9 +318,11 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 raise TypeError(f"{self.name}: expected tensors, got "
                                 f"{type(inputs[i]).__name__} at position {i}")
         if n_in > MANY:
-            ins = <fnn_tensor **> PyMem_Malloc(n_in * sizeof(fnn_tensor *))
+            ins = <fnn_tensor **> PyMem_Malloc(n_in * (sizeof(fnn_tensor *) +
+                                                       sizeof(fnn_tensor)))
             if ins == NULL:
                 raise MemoryError()
+            held = <fnn_tensor *> (ins + n_in)
     elif n_args < op.min_in:
         raise TypeError(f"{self.name}: expected {op.min_in} inputs, got {n_args}")
     c.op = op
@@ -283,6 +332,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
     c.attr = attrs
     c.out = outs
     c.workspace = NULL
+    c.threads = fnn_num_threads()
     c.err = &err
     try:
         for i in range(n_in):
@@ -297,9 +347,8 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 ins[i] = &x.t
                 if x.tracked:
                     track = True
-                    if x.is_view and x.view_history != x.t.storage.history and \
-                            fnn_grad_enabled:
-                        stale_view(self, x)
+                if x.is_view and fnn_grad_enabled:
+                    check_view(self.name, x)
             elif obj is None and op.optional >> i & 1:
                 ins[i] = NULL
             elif i < 4 and isinstance(obj, (float, int)) and not isinstance(obj, np.generic) \
@@ -335,15 +384,14 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 if not (op.flags & FNN_ELEMENTWISE or fnn_is_contiguous(&out.t)):
                     run_op(COPY_, (out, run_op(self, args, None)), None)
                     return out
-            for i in range(n_in):
-                # by address: two storages may wrap one array's memory
-                if ins[i] != NULL and ins[i] != &target.t and ins[i].storage != NULL and \
-                        not (op.flags & FNN_ELEMENTWISE and
-                             same_layout(ins[i], &target.t)) and overlap(ins[i], &target.t):
-                    return without_overlap(self, args, n_in, target, out)
             outs[0] = target.t
         if op.writes or target is not None:
             check_writes(self, &c, target, track)
+            found = collisions(&c, &target.t if target is not None else NULL)
+            if found:
+                return without_collisions(self, args, found, out)
+            if track and fnn_grad_enabled and op.flags & FNN_INPLACE:
+                before = before_write(self, target, inputs)
         if op.flags & FNN_VIEW:
             fnn_storage_retain(outs[0].storage)
             made = 1
@@ -372,12 +420,15 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 if ins[i] != NULL:
                     work = max(work, fnn_numel(ins[i]))
             if work > RELEASE_GIL:
+                hold(ins, n_in, held)
                 with nogil:
                     status = op.run[0](&c)
             else:
                 status = op.run[0](&c)
             if op.writes or target is not None:
                 bump_versions(&c, target)
+            if work > RELEASE_GIL:
+                let_go(n_in, held)
             if status != FNN_OK:
                 error(status, err.text)
         if target is not None:
@@ -405,11 +456,35 @@ cdef object run_op(Op self, tuple args, Tensor out):
     if op.flags & FNN_VIEW:
         y.is_view = True
         y.view_history = y.t.storage.history
+        x = <Tensor> inputs[0]
+        y.unrecorded = x.unrecorded or (track and not fnn_grad_enabled)
     if track and fnn_grad_enabled and self.gradient is not None and out is None:
-        record(self, inputs, n_in, self.all_attrs(args, first_attr), result, <Tensor> first)
+        record(self, inputs, n_in, self.all_attrs(args, first_attr), result, <Tensor> first,
+               before)
     if recorder is not None:
         recorder(self, args, result)
     return result
+
+
+cdef void hold(fnn_tensor **ins, Py_ssize_t n_in, fnn_tensor *held) noexcept:
+    """Points the call at copies of its inputs that own their storage: without the GIL,
+    another thread may give a tensor other memory (x.data = y)."""
+    cdef Py_ssize_t i
+    for i in range(n_in):
+        held[i].storage = NULL
+        if ins[i] != NULL:
+            held[i] = ins[i][0]
+            ins[i] = &held[i]
+            if held[i].storage != NULL:
+                fnn_storage_retain(held[i].storage)
+
+
+cdef void let_go(Py_ssize_t n_in, fnn_tensor *held) noexcept:
+    """Gives up what hold took; versions are bumped first, while they are ours to reach."""
+    cdef Py_ssize_t i
+    for i in range(n_in):
+        if held[i].storage != NULL:
+            fnn_storage_release(held[i].storage)
 
 
 cdef int set_integer(Op op, fnn_tensor *t, object value) except -1:
@@ -452,6 +527,10 @@ cdef int check_writes(Op op, fnn_call *c, Tensor target, bint track) except -1:
     if target.t.storage.read_only:
         raise ValueError(f"{op.name}: expected memory that may be written, got read-only "
                          "memory (hint: clone())")
+    if fnn_grad_enabled and target.unrecorded:
+        raise RuntimeError(f"{op.name}: expected a view whose change can be recorded, got one "
+                           "taken under no_grad of a tensor that requires grad (hint: change "
+                           "it under no_grad, or detach())")
     if fnn_grad_enabled and (target.tracked or track):
         if target.tracked and target.node is None:
             raise RuntimeError(f"{op.name}: expected a result or a tensor that does not "
@@ -470,12 +549,17 @@ cdef void bump_versions(fnn_call *c, Tensor target) noexcept:
     for i in range(c.n_in):
         if c.op.writes >> i & 1 and c.in_[i] != NULL:
             c.in_[i].storage.version += 1
-    if target is not None and not c.op.writes & 1:
-        target.t.storage.version += 1
+    if target is not None and not c.op.flags & FNN_INPLACE:
+        c.out[0].storage.version += 1
 
 
-cdef int stale_view(Op op, Tensor x) except -1:
-    if x.node is None:
-        return 0
-    raise RuntimeError(f"{op.name}: expected a view of what is there now, got one taken before "
+cdef inline int check_view(str name, Tensor x) except -1:
+    """A view's own history ends where a change of its base was recorded."""
+    if x.is_view and x.view_history != x.t.storage.history:
+        stale_view(name)
+    return 0
+
+
+cdef int stale_view(str name) except -1:
+    raise RuntimeError(f"{name}: expected a view of what is there now, got one taken before "
                        "a recorded change in place of its memory (hint: take the view again)")

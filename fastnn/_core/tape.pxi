@@ -4,6 +4,8 @@
 # highest number: every call that used its outputs came later, so its gradient is complete.
 # No recursion, so depth is bounded by memory alone.
 
+import os
+import threading
 import weakref
 
 cdef uint64_t node_count = 0
@@ -40,6 +42,7 @@ cdef class Node:
     cdef uint64_t *versions # of the saved tensors
     cdef uint32_t kept_output  # bit i: kept[i] is an output
     cdef tuple kept_from       # which one, by i; None: output 0
+    cdef list asked         # during a pass for some inputs alone: which edges lead there
     cdef bint freed
     cdef dict output_hooks  # output -> {id: hook}
     cdef dict retained      # output -> weakref to the tensor
@@ -59,7 +62,7 @@ cdef class Node:
 
     def needs(self, int i):
         """Whether the gradient of input i is wanted (bool)."""
-        return self.edges[i] is not None
+        return self.edges[i] is not None and (self.asked is None or self.asked[i])
 
     def shape(self, int i):
         """Shape of input i (tuple of int)."""
@@ -154,8 +157,9 @@ cdef Node new_node(str name, tuple inputs, Py_ssize_t n_in, Py_ssize_t n_saved):
 
 
 cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result,
-                Tensor first) except -1:
-    """Puts a call on the tape; output 0 is the differentiable one."""
+                Tensor first, Tensor before) except -1:
+    """Puts a call on the tape; output 0 is the differentiable one. `before` is what input 0
+    held, where the call wrote it and its gradient needs it."""
     cdef Py_ssize_t n_saved = len(op.saved), i
     cdef Node node
     cdef list kept
@@ -180,6 +184,8 @@ cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result
                 continue
             if index < n_in:
                 obj = inputs[index] if index < len(inputs) else None
+                if index == 0 and before is not None:
+                    obj = before
             elif index == n_in:
                 obj = alias(first)  # without the node: no cycle
                 node.kept_output |= 1u << i
@@ -191,7 +197,7 @@ cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result
                 node.versions[i] = x.t.storage.version
                 if op.op.flags & FNN_INPLACE and index < n_in and \
                         x.t.storage == first.t.storage:
-                    node.versions[i] -= 1  # saved before this very call wrote it
+                    node.versions[i] -= 1  # this very call wrote it: no longer what it was
         node.kept = tuple(kept)
     else:
         node.kept = ()
@@ -221,11 +227,12 @@ def record_function(str name, inputs, outputs, backward, saved, saved_from):
     node.kept_from = tuple(saved_from)
     for i in range(len(saved)):
         if isinstance(saved[i], Tensor):
+            check_made(<Tensor> saved[i])
             node.versions[i] = (<Tensor> saved[i]).t.storage.version
             if node.kept_from[i] >= 0 and i < 32 and fnn_is_float((<Tensor> saved[i]).t.dtype):
                 node.kept_output |= 1u << i
     for i in range(len(outputs)):
-        y = outputs[i]
+        y = as_recorded(outputs[i])
         if fnn_is_float(y.t.dtype):
             y.node = node
             y.output = <int> i
@@ -334,7 +341,27 @@ cdef Tensor apply_hooks(dict hooks, Tensor g):
 
 
 cdef int accumulate(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
-    """leaf.grad += g. The first gradient is kept as it is if no one else can see it."""
+    """leaf.grad += g. The first gradient is kept as it is if no one else can see it.
+
+    Under a lock: another thread may add to the same leaf, and kernels run without the GIL.
+    """
+    with leaf_lock:
+        add_to_leaf(leaf, g, create_graph, taken)
+    return 0
+
+
+leaf_lock = threading.RLock()
+
+
+def _new_lock():
+    global leaf_lock
+    leaf_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock)  # its holder may not exist in the child
+
+
+cdef int add_to_leaf(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
     cdef Tensor old = leaf.gradient
     if old is not None:
         if not create_graph and not old.tracked and old.t.storage.refs == 1 and \
@@ -354,12 +381,21 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create_graph, set taken) except 
     return 0
 
 
+cdef Tensor as_recorded(object x):
+    """x as a Tensor that a pass can start from or lead to."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"backward: expected tensors, got {type(x).__name__}")
+    check_made(<Tensor> x)
+    return <Tensor> x
+
+
 cdef object seed(Tensor root, gradient):
     """The gradient that a root starts from."""
     cdef Tensor g
     if not root.tracked:
         raise RuntimeError("backward: expected a tensor that was recorded, got one that does "
                            "not require grad")
+    check_view("backward", root)
     if gradient is None:
         if fnn_numel(&root.t) != 1:
             raise RuntimeError("backward: expected gradient= for a result of more than one "
@@ -377,15 +413,13 @@ cdef object seed(Tensor root, gradient):
 
 
 cdef set leading_to(list roots, list inputs):
-    """The nodes between roots and inputs."""
-    cdef set targets = set(), found = set(), seen = set()
+    """The nodes and leaves between roots and inputs, these included."""
+    cdef set found = set(), seen = set()
     cdef Tensor x
     cdef Node node
     cdef list stack = []
     for x in inputs:
-        targets.add(x if x.node is None else x.node)
-        if x.node is not None:
-            found.add(x.node)
+        found.add(x if x.node is None else x.node)
     for x in roots:
         if x.node is not None:
             stack.append((x.node, False))
@@ -393,7 +427,7 @@ cdef set leading_to(list roots, list inputs):
         node, done = stack.pop()
         if done:
             for edge in node.edges:
-                if edge is not None and (edge in found or edge in targets):
+                if edge is not None and edge in found:
                     found.add(node)
                     break
         elif node not in seen:
@@ -426,7 +460,7 @@ def set_composite_gradient(function):
 
 
 cdef list run_backward(list roots, list gradients, retain_graph, bint create_graph,
-                       inputs, bint accumulates, bint allow_unused):
+                       inputs, bint accumulates):
     """The pass behind backward() and grad(). Gradients of `inputs`, or None if not asked."""
     global fnn_grad_enabled
     cdef bint retain = create_graph if retain_graph is None else retain_graph
@@ -442,7 +476,8 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
     cdef Node node, source
     cdef int i
     if inputs is not None:
-        for i, x in enumerate(inputs):
+        for i in range(len(inputs)):
+            x = as_recorded(inputs[i])
             if not x.tracked:
                 raise RuntimeError("grad: expected inputs that require grad, got one that "
                                    f"does not (input {i})")
@@ -451,11 +486,12 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
         useful = leading_to(roots, inputs)
     fnn_grad_enabled = create_graph
     try:
-        for root, gradient in zip(roots, gradients):
-            check_made(root)
+        for item, gradient in zip(roots, gradients):
+            root = as_recorded(item)
             g = seed(root, gradient)
             if root.node is None:
-                leaves[root] = add_up(leaves.get(root), g)
+                if useful is None or root in useful:
+                    leaves[root] = add_up(leaves.get(root), g)
                 continue
             gys = pending.get(root.node)
             if gys is None:
@@ -483,15 +519,20 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                                 not (<Tensor> inputs[k]).retains_grad:
                             accumulate(inputs[k], alias(gys[i]) if not create_graph
                                        else gys[i], create_graph, set())
-            if useful is not None and node not in useful:
-                continue
-            if useful is not None and not any([edge in useful or (isinstance(edge, Tensor))
-                                               for edge in node.edges]):
-                continue
-            grads = run_node(node, gys, create_graph)
+            if useful is not None:
+                node.asked = [edge is not None and edge in useful for edge in node.edges]
+                if True not in node.asked:
+                    node.asked = None
+                    continue
+            try:
+                grads = run_node(node, gys, create_graph)
+            finally:
+                node.asked = None
             for i in range(node.n_in):
                 edge = node.edges[i]
                 if edge is None or grads[i] is None:
+                    continue
+                if useful is not None and edge not in useful:
                     continue
                 if not isinstance(grads[i], Tensor):
                     raise TypeError(f"backward of {node.name}: expected tensors, got "
@@ -507,8 +548,6 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                     leaves[edge] = add_up(leaves.get(edge), g)
                     continue
                 source = <Node> edge
-                if useful is not None and source not in useful:
-                    continue
                 gys = pending.get(source)
                 if gys is None:
                     gys = pending[source] = [None] * source.n_out
@@ -546,13 +585,13 @@ cdef int finish_leaves(dict leaves, inputs, list result, bint create_graph,
 def backward(tensors, gradients, retain_graph, create_graph, inputs):
     """autograd.backward; see there."""
     run_backward(list(tensors), list(gradients), retain_graph, create_graph,
-                 None if inputs is None else list(inputs), True, True)
+                 None if inputs is None else list(inputs), True)
 
 
 def grad(outputs, inputs, gradients, retain_graph, create_graph, allow_unused):
     """autograd.grad; see there."""
     result = run_backward(list(outputs), list(gradients), retain_graph, create_graph,
-                          list(inputs), False, allow_unused)
+                          list(inputs), False)
     if not allow_unused:
         for i, g in enumerate(result):
             if g is None:

@@ -23,6 +23,7 @@ cdef class Tensor:
     cdef fnn_tensor t
     cdef bint tracked        # requires_grad
     cdef bint is_view        # shares storage with a tensor that it was made from
+    cdef bint unrecorded     # a view of a recorded tensor, taken under no_grad
     cdef uint64_t view_history  # the storage's, when the view was taken
     cdef Node node           # the call that made it; None for a leaf
     cdef int output          # which of the node's outputs it is
@@ -199,7 +200,7 @@ cdef class Tensor:
         Raises: RuntimeError if self was not recorded, or the graph was freed.
         """
         run_backward([self], [gradient], retain_graph, create_graph,
-                     None if inputs is None else list(inputs), True, True)
+                     None if inputs is None else list(inputs), True)
 
     def detach(self):
         """The same memory, outside the graph; a view."""
@@ -296,11 +297,15 @@ cdef class Tensor:
         return operate(DIV, other, self)
 
     def __pow__(self, other, modulo):
+        if modulo is not None:
+            return NotImplemented
         if isinstance(other, (int, float)) and other == 2 and fnn_is_float(self.t.dtype):
-            return run_op(MUL, (self, self), None)  # one rounding, and no logarithm
+            return run_op(MUL, (self, self), None)  # what the kernel does, faster
         return operate(POW, self, other)
 
     def __rpow__(self, other, modulo):
+        if modulo is not None:
+            return NotImplemented
         return operate(POW, other, self)
 
     def __neg__(self):
@@ -378,6 +383,8 @@ cdef int adopt(Tensor self, Tensor source) except -1:
 
 
 cdef inline int check_made(Tensor x) except -1:
+    if x is None:
+        raise TypeError("expected a tensor, got None")
     if x.t.storage == NULL:
         raise TypeError("expected an initialised tensor, got Tensor.__new__'s result")
     return 0

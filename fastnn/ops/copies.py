@@ -29,7 +29,7 @@ from fastnn.ops._registry import (
 )
 
 _copy, _copy_, _add_, _mul_ = op("copy"), op("copy_"), op("add_"), op("mul_")
-_neg, _div = op("neg"), op("div")
+_div = op("div")
 
 
 @public(method=True)
@@ -153,7 +153,7 @@ def sub_(self: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
 
 @public(method=True, function=False)
 def mul_(self: Tensor, other: Tensor | float) -> Tensor:
-    """self *= other; returns self. As copy_. Gradient: gy other; gy self."""
+    """self *= other; returns self. As copy_. Gradient: gy other; gy times what self was."""
     return _mul_(self, other)
 
 

@@ -39,6 +39,7 @@ _eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "g
 _relu_backward, _sigmoid_backward = op("relu_backward"), op("sigmoid_backward")
 _tanh_backward, _gelu_backward = op("tanh_backward"), op("gelu_backward")
 _gelu_tanh_backward, _softplus = op("gelu_tanh_backward"), op("softplus")
+_expand, _copy = op("expand"), op("copy")
 
 # ---- arithmetic -------------------------------------------------------------------------
 
@@ -249,6 +250,11 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return (_mul(gy, _sign(node.saved[0])),)
 
 
+@gradient("sign")
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_expand(_copy(0.0, gy.dtype.code), gy.shape),)
+
+
 @gradient("sqrt", saves={"y": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
     return (_div(gy, _mul(node.saved[0], 2)),)
@@ -309,7 +315,7 @@ def ge(input: Operand, other: Operand) -> Tensor:
     return _ge(input, other)
 
 
-no_gradient("eq", "ne", "lt", "le", "gt", "ge", "sign")
+no_gradient("eq", "ne", "lt", "le", "gt", "ge")
 
 # ---- activations ------------------------------------------------------------------------
 

@@ -99,6 +99,11 @@ def cross_entropy(
         tensor(0.6931)
     """
     code = _reduction("cross_entropy", reduction)
+    for name, x in (("input", input), ("target", target)):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"cross_entropy: expected {name} as a tensor, got {type(x).__name__}"
+            )
     shape = target.shape
     if input.ndim == 1:
         input, target = reshape(input, (1, -1)), reshape(target, (1,))

@@ -59,7 +59,14 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     if vector_a:
         del shape[-1 if vector_b else -2]
     y = _reshape(y, shape)
-    return y if out is None else out.copy_(y)
+    if out is None:
+        return y
+    if out.shape != y.shape or out.dtype is not y.dtype:
+        raise ValueError(
+            f"matmul: expected out of {y.dtype.name} {y.shape}, got {out.dtype.name} "
+            f"{out.shape}"
+        )
+    return op("copy_")(out, y)
 
 
 @public()

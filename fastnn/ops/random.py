@@ -6,6 +6,7 @@ much was drawn before, never on threads or CPU.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -133,6 +134,10 @@ def uniform(
     dtype: Any = None,
 ) -> Tensor:
     """Uniform numbers in [low, high) of shape size; fresh. float32 unless float64."""
+    if not (low <= high and high - low < math.inf):
+        raise ValueError(
+            f"uniform: expected finite limits, low <= high, got {low} and {high}"
+        )
     code = dtype_number(float32 if dtype is None else dtype)
     return _uniform(_state(generator), tuple(size), low, high, code)
 

@@ -25,13 +25,8 @@ from fastnn.ops.views import dimension
 
 _sum, _mean, _amax, _amin = op("sum"), op("mean"), op("amax"), op("amin")
 _argmax, _argmin = op("argmax"), op("argmin")
-_mul, _div, _eq, _where = op("mul"), op("div"), op("eq"), op("where")
-_reshape, _expand, _copy, _permute = (
-    op("reshape"),
-    op("expand"),
-    op("copy"),
-    op("permute"),
-)
+_div, _eq, _where = op("div"), op("eq"), op("where")
+_reshape, _expand, _permute = op("reshape"), op("expand"), op("permute")
 
 Dims = int | tuple[int, ...] | list[int] | None
 
@@ -172,39 +167,41 @@ gradient("amin", saves={"x": "x", "y": "x"})(_extremum_gradient)
 no_gradient("argmax", "argmin")
 
 
-def _axes(dims: Any) -> Any:
+def _axes(x: Any, dims: Any) -> Any:
+    if np.ndim(x) == 0:  # takes dim -1 and 0, which NumPy refuses
+        return None
     return dims if isinstance(dims, int) else tuple(dims) or None
 
 
-def _axis(dims: Any) -> Any:
-    return dims[0] if isinstance(dims, tuple) and dims else _axes(dims)
+def _axis(x: Any, dims: Any) -> Any:
+    return dims[0] if isinstance(dims, tuple) and dims else _axes(x, dims)
 
 
 @reference("sum")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.sum(x, axis=_axes(dims), keepdims=keepdim)
+    return np.sum(x, axis=_axes(x, dims), keepdims=keepdim)
 
 
 @reference("mean")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.mean(x, axis=_axes(dims), keepdims=keepdim)
+    return np.mean(x, axis=_axes(x, dims), keepdims=keepdim)
 
 
 @reference("amax")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.max(x, axis=_axes(dims), keepdims=keepdim)
+    return np.max(x, axis=_axes(x, dims), keepdims=keepdim)
 
 
 @reference("amin")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.min(x, axis=_axes(dims), keepdims=keepdim)
+    return np.min(x, axis=_axes(x, dims), keepdims=keepdim)
 
 
 @reference("argmax")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.argmax(x, axis=_axis(dims), keepdims=keepdim)
+    return np.argmax(x, axis=_axis(x, dims), keepdims=keepdim)
 
 
 @reference("argmin")
 def _(x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    return np.argmin(x, axis=_axis(dims), keepdims=keepdim)
+    return np.argmin(x, axis=_axis(x, dims), keepdims=keepdim)

@@ -165,13 +165,6 @@ static void check_reductions(int rounds, int f64) {
             tier[t]->reduce_join[f64](op, cols, in[0], out[t]);
         }
         compare(cols + 4, f64 ? 8 : 4);
-        n = below(2000);
-        fill(in[0], n, f64, r % 5 == 0);
-        fill(in[1], n, f64, 0);
-        for (int t = 0; t < TIERS; t++) {
-            tier[t]->dot[f64](n, in[0], r % 3 ? in[1] : NULL, out[t]);
-        }
-        compare(4, f64 ? 8 : 4);
     }
     report("reductions", f64);
 }
