@@ -475,6 +475,8 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
     cdef Tensor root, g, x
     cdef Node node, source
     cdef int i
+    for item in roots:
+        as_recorded(item)
     if inputs is not None:
         for i in range(len(inputs)):
             x = as_recorded(inputs[i])
@@ -487,7 +489,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
     fnn_grad_enabled = create_graph
     try:
         for item, gradient in zip(roots, gradients):
-            root = as_recorded(item)
+            root = <Tensor> item
             g = seed(root, gradient)
             if root.node is None:
                 if useful is None or root in useful:

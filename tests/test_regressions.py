@@ -1,0 +1,233 @@
+"""Bugs that were found, one test each; every one was seen failing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import Tensor, _core, autograd
+
+
+def in_threads(n, function):
+    errors = []
+
+    def run():
+        try:
+            function()
+        except Exception as e:  # handed to the test below
+            errors.append(e)
+
+    threads = [threading.Thread(target=run) for _ in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+
+
+@pytest.mark.parametrize("bad", [None, 1.0, Tensor.__new__(Tensor)])
+def test_what_is_no_tensor_in_a_pass_is_refused(bad):
+    x = fastnn.ones(2, requires_grad=True)
+    y = (x * x).sum()
+    for call in (
+        lambda: autograd.grad(y, [bad]),
+        lambda: autograd.grad(bad, [x]),
+        lambda: y.backward(inputs=[bad]),
+        lambda: autograd.backward([bad]),
+    ):
+        with pytest.raises((TypeError, RuntimeError), match="expected"):
+            call()
+
+
+def test_labels_written_while_they_are_read():
+    x = fastnn.randn(3000, 50)
+    t = fastnn.zeros(3000, dtype=fastnn.int64)
+    stop = []
+
+    def spoil():
+        while not stop:
+            t.fill_(10**12)
+            t.fill_(0)
+
+    writer = threading.Thread(target=spoil)
+    writer.start()
+    try:
+        for _ in range(60):
+            try:
+                fastnn.cross_entropy(x, t)
+            except IndexError as e:
+                assert "labels" in str(e)
+    finally:
+        stop.append(True)
+        writer.join()
+
+
+def test_memory_swapped_while_it_is_read():
+    x = fastnn.ones(300_000)
+    stop = []
+
+    def swap():
+        while not stop:
+            x.data = fastnn.ones(300_000)
+
+    writer = threading.Thread(target=swap)
+    writer.start()
+    try:
+        for _ in range(200):
+            assert fastnn.exp(x).shape == (300_000,)
+    finally:
+        stop.append(True)
+        writer.join()
+
+
+def test_threads_never_draw_the_same_numbers():
+    draws = []
+    in_threads(4, lambda: draws.append(fastnn.rand(500_000).numpy()))
+    for i in range(4):
+        for j in range(i):
+            assert not np.array_equal(draws[i], draws[j])
+
+
+def test_threads_add_to_one_gradient():
+    w = fastnn.ones(100_000, requires_grad=True)
+
+    def passes():
+        for _ in range(50):
+            w.sum().backward()
+
+    in_threads(4, passes)
+    assert w.grad.numpy().min() == w.grad.numpy().max() == 200
+
+
+def test_cat_into_its_own_operands():
+    out = fastnn.arange(4.0)
+    _core.op_named("cat").into(out, [out[2:], out[:2]], 0)
+    assert out.tolist() == [2, 3, 0, 1]
+
+
+def test_views_taken_before_a_recorded_change():
+    w = fastnn.ones(2, requires_grad=True)
+    buffer = fastnn.zeros(2)
+    view = buffer[0:2]
+    buffer.add_(w)
+    with pytest.raises(RuntimeError, match="take the view again"):
+        view * 2
+    x = w * 2
+    view = x[:1].reshape(())
+    x.mul_(10.0)
+    with pytest.raises(RuntimeError, match="take the view again"):
+        view.backward()
+
+
+def test_views_taken_without_recording_are_not_written_while_recording():
+    w = fastnn.ones(2, requires_grad=True)
+    with fastnn.no_grad():
+        view = w[:1]
+    with pytest.raises(RuntimeError, match="no_grad"):
+        view.zero_()
+    with fastnn.no_grad():
+        view.zero_()
+    assert w.tolist() == [0, 1]
+
+
+def test_a_vector_product_into_the_wrong_output():
+    for out in (fastnn.zeros(3, 2), fastnn.zeros(2, dtype=fastnn.float64)):
+        with pytest.raises(ValueError, match=r"matmul.*out"):
+            fastnn.matmul(fastnn.ones(4), fastnn.ones(4, 2), out=out)
+
+
+def test_an_optimizer_step_over_shared_memory():
+    hyper = fastnn.tensor([0.5, 0, 0, 0], dtype=fastnn.float64)
+    b = fastnn.ones(2000)
+    fastnn.ops.sgd_step(b[1:], b[:-1], None, hyper)
+    assert b[1:].numpy().min() == b[1:].numpy().max() == 0.5
+    with pytest.raises(ValueError, match="overlaps"):
+        fastnn.ops.sgd_step(b[1:], fastnn.ones(1999), b[:-1], hyper)
+
+
+def test_a_square_has_the_same_bits_however_it_is_asked_for():
+    x = fastnn.randn(10_000)
+    square = (x * x).numpy()
+    for y in (
+        x**2,
+        fastnn.pow(x, 2),
+        fastnn.pow(x, 2, out=fastnn.zeros(10_000)),
+        x ** fastnn.tensor([2.0]),
+    ):
+        np.testing.assert_array_equal(y.numpy(), square)
+
+
+def test_pow_takes_no_modulus():
+    with pytest.raises(TypeError):
+        pow(fastnn.ones(2), 3, 7)
+
+
+def test_grad_leaves_the_rest_of_the_graph_alone():
+    x = fastnn.ones(3, requires_grad=True)
+    w = fastnn.ones(3, requires_grad=True)
+    fired = []
+    w.register_hook(fired.append)
+    h = x * w
+    y = (h * h).sum()
+    autograd.grad(y, h)
+    assert not fired
+    h.sum().backward()  # its own graph was not freed
+    assert x.grad.tolist() == [1, 1, 1]
+
+
+def test_gradients_of_class_weights_are_not_recorded_unasked():
+    x = fastnn.randn(4, 3, requires_grad=True)
+    weight = fastnn.ones(3, requires_grad=True)
+    loss = fastnn.cross_entropy(x, fastnn.tensor([0, 1, 2, 0]), weight)
+    for g in autograd.grad(loss, [x, weight]):
+        assert not g.requires_grad
+
+
+def test_checks_of_gradients_do_not_pass_in_vain():
+    class Cube(autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x * x
+
+        @staticmethod
+        def backward(ctx, gy):
+            (x,) = ctx.saved_tensors
+            return (gy * x * x * 3).detach()
+
+    x = fastnn.tensor([0.5, 2.0], dtype=fastnn.float64, requires_grad=True)
+    assert autograd.gradcheck(Cube.apply, x)
+    with pytest.raises(AssertionError, match="gradcheck"):
+        autograd.gradgradcheck(Cube.apply, x)
+    with pytest.raises(ValueError, match="float result"):
+        autograd.gradcheck(lambda v: v.argmax(), x)
+
+
+def test_sign_has_the_gradient_zero():
+    x = fastnn.tensor([-1.0, 2.0], requires_grad=True)
+    fastnn.sign(x).sum().backward()
+    assert x.grad.tolist() == [0, 0]
+
+
+def test_a_label_that_is_no_tensor():
+    with pytest.raises(TypeError, match="cross_entropy: expected target as a tensor"):
+        fastnn.cross_entropy(fastnn.ones(3), 1)
+
+
+def test_limits_of_uniform_numbers():
+    for low, high in ((1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))):
+        with pytest.raises(ValueError, match="uniform"):
+            fastnn.uniform((3,), low, high)
+
+
+def test_set_grad_enabled_decorates():
+    @autograd.set_grad_enabled(False)
+    def f(x):
+        return x * 2
+
+    x = fastnn.ones(2, requires_grad=True)
+    assert autograd.is_grad_enabled()
+    assert not f(x).requires_grad
