@@ -107,7 +107,8 @@ typedef struct {
  * nbytes 0 is legal. Thread safe. */
 void *fnn_alloc(int64_t nbytes);
 void fnn_free(void *block);
-fnn_storage *fnn_storage_new(int64_t nbytes); /* refs 1, data aligned; NULL: no memory */
+fnn_storage *fnn_storage_new(
+    int64_t nbytes); /* refs 1, data aligned; NULL: no memory */
 fnn_storage *fnn_storage_wrap(void *data, int64_t nbytes, void (*release)(void *),
                               void *context); /* foreign memory; refs 1 */
 void fnn_storage_retain(fnn_storage *s);
@@ -127,12 +128,17 @@ void fnn_set_num_threads(int n);
 
 /* ---- ops ---------------------------------------------------------------------------- */
 
-typedef enum { FNN_ATTR_INT, FNN_ATTR_FLOAT, FNN_ATTR_BOOL, FNN_ATTR_INTS } fnn_attr_kind;
+typedef enum {
+    FNN_ATTR_INT,
+    FNN_ATTR_FLOAT,
+    FNN_ATTR_BOOL,
+    FNN_ATTR_INTS
+} fnn_attr_kind;
 
 typedef struct {
-    int64_t i;                    /* int, bool */
-    double f;                     /* float */
-    int32_t n;                    /* ints: how many */
+    int64_t i; /* int, bool */
+    double f;  /* float */
+    int32_t n; /* ints: how many */
     int64_t ints[FNN_MAX_DIMS];
 } fnn_attr;
 
@@ -159,16 +165,16 @@ typedef struct {
 
 enum {
     FNN_ELEMENTWISE = 1, /* out may be exactly one of the inputs */
-    FNN_RANDOM = 2,      /* draws from (and advances) generator state, its first input */
-    FNN_DATA_SHAPE = 4,  /* output shapes depend on values: eager only */
-    FNN_VIEW = 8,        /* output 0 is a view of input 0: infer sets data too; no run */
-    FNN_INPLACE = 16,    /* output 0 is input 0, written */
+    FNN_RANDOM = 2,     /* draws from (and advances) generator state, its first input */
+    FNN_DATA_SHAPE = 4, /* output shapes depend on values: eager only */
+    FNN_VIEW = 8,       /* output 0 is a view of input 0: infer sets data too; no run */
+    FNN_INPLACE = 16,   /* output 0 is input 0, written */
 };
 
 struct fnn_op {
     const char *name;
-    const char *inputs;     /* "a b?", "xs*", "p!": '?' optional, '*' many, '!' written */
-    const char *outputs;    /* "y mask" */
+    const char *inputs;  /* "a b?", "xs*", "p!": '?' optional, '*' many, '!' written */
+    const char *outputs; /* "y mask" */
     const char *attributes; /* "dim:int keepdim:bool=0 axes:ints=" */
     fnn_status (*infer)(fnn_call *c);
     int64_t (*workspace)(const fnn_call *c); /* NULL: none */

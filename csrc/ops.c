@@ -9,17 +9,18 @@
 #include "ops/ops.h"
 
 static fnn_op table[FNN_N_OPS] = {
-#define OP(op_name, ins, outs, attrs, infer_fn, workspace_fn, run_fn, kernel_row, op_flags) \
-    [FNN_OP_##op_name] = {                                                                \
-        .name = #op_name,                                                                 \
-        .inputs = ins,                                                                    \
-        .outputs = outs,                                                                  \
-        .attributes = attrs,                                                              \
-        .infer = infer_fn,                                                                \
-        .workspace = workspace_fn,                                                        \
-        .run = {run_fn},                                                                  \
-        .kernel = kernel_row,                                                             \
-        .flags = op_flags,                                                                \
+#define OP(op_name, ins, outs, attrs, infer_fn, workspace_fn, run_fn, kernel_row, \
+           op_flags)                                                              \
+    [FNN_OP_##op_name] = {                                                        \
+        .name = #op_name,                                                         \
+        .inputs = ins,                                                            \
+        .outputs = outs,                                                          \
+        .attributes = attrs,                                                      \
+        .infer = infer_fn,                                                        \
+        .workspace = workspace_fn,                                                \
+        .run = {run_fn},                                                          \
+        .kernel = kernel_row,                                                     \
+        .flags = op_flags,                                                        \
     },
 #include "ops.def"
 #undef OP

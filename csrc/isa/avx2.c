@@ -3,9 +3,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h> /* before the target opens: its functions name their own */
 #ifdef __clang__
-#pragma clang attribute push(                                                          \
-    __attribute__((target("avx2,fma,bmi,bmi2"))), \
-    apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,bmi,bmi2")

@@ -3,7 +3,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h> /* before the target opens: its functions name their own */
 #ifdef __clang__
-#pragma clang attribute push(                                                          \
+#pragma clang attribute push(                                                        \
     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2"))), \
     apply_to = function)
 #else

@@ -38,7 +38,7 @@
 
 const fnn_kernels FNN_CAT(fnn_kernels_, FNN_ISA) = {
     .name = FNN_STR(FNN_ISA),
-#define MAP_KERNEL(name, n_in, kind) \
+#define MAP_KERNEL(name, n_in, kind)                             \
     .map[FNN_MAP_##name] = {FNN_JOIN3(map_##name, f32, FNN_ISA), \
                             FNN_JOIN3(map_##name, f64, FNN_ISA)},
 #define KERNEL(name, type) \

@@ -20,8 +20,16 @@
  * 14 x 2 accumulators, 2 of B and a broadcast fill 31 of 32 registers. AVX2 (a
  * vector is two registers): 6 x 2, 2 and 1 of 16. NEON (a vector is four): 6 x 4, 4
  * and 1 of 32. */
-#define GEMV_UP_TO_6(X, m) X(m, 1) X(m, 2) X(m, 3) X(m, 4) X(m, 5) X(m, 6)
-#define GEMV_UP_TO_8(X, m) GEMV_UP_TO_6(X, m) X(m, 7) X(m, 8)
+#define GEMV_UP_TO_6(X, m) \
+    X(m, 1)                \
+    X(m, 2)                \
+    X(m, 3)                \
+    X(m, 4)                \
+    X(m, 5)                \
+    X(m, 6)
+#define GEMV_UP_TO_8(X, m)     \
+    GEMV_UP_TO_6(X, m) X(m, 7) \
+    X(m, 8)
 #define GEMM_AHEAD 16         /* rows of a packed panel of B prefetched ahead */
 #define GEMV_LARGE (96 << 10) /* elements of B from which it is read in long runs */
 #define GEMV_FAR (4 << 20)    /* elements of B that no cache holds */
@@ -31,11 +39,21 @@
 #define GEMM_NV 2
 #define GEMM_UNROLL 4
 #define GEMM_MASK_ALWAYS 1 /* masks cost nothing */
-#define GEMM_ROWS(X, Y)                                                                \
-    X(1, Y)                                                                            \
-    X(2, Y)                                                                            \
-    X(3, Y) X(4, Y) X(5, Y) X(6, Y) X(7, Y) X(8, Y) X(9, Y) X(10, Y) X(11, Y) X(12, Y) \
-        X(13, Y) X(14, Y)
+#define GEMM_ROWS(X, Y) \
+    X(1, Y)             \
+    X(2, Y)             \
+    X(3, Y)             \
+    X(4, Y)             \
+    X(5, Y)             \
+    X(6, Y)             \
+    X(7, Y)             \
+    X(8, Y)             \
+    X(9, Y)             \
+    X(10, Y)            \
+    X(11, Y)            \
+    X(12, Y)            \
+    X(13, Y)            \
+    X(14, Y)
 #define GEMV_WIDTHS_1(X, m) GEMV_UP_TO_8(X, m)
 #define GEMV_WIDTHS_2(X, m) GEMV_UP_TO_8(X, m)
 #define GEMV_WIDTHS_3(X, m) GEMV_UP_TO_8(X, m)
@@ -51,17 +69,34 @@
 #define GEMM_NV 1
 #define GEMM_UNROLL 1
 #define GEMM_MASK_ALWAYS 1
-#define GEMM_ROWS(X, Y) X(1, Y) X(2, Y)
+#define GEMM_ROWS(X, Y) \
+    X(1, Y)             \
+    X(2, Y)
 #define GEMV_M 0 /* speed is not the point */
 #else
 #define GEMM_MR 6
 #define GEMM_NV 1
 #define GEMM_UNROLL 4
 #define GEMM_MASK_ALWAYS 0
-#define GEMM_ROWS(X, Y) X(1, Y) X(2, Y) X(3, Y) X(4, Y) X(5, Y) X(6, Y)
-#define GEMV_WIDTHS_1(X, m) X(m, 1) X(m, 2) X(m, 3) X(m, 4)
-#define GEMV_WIDTHS_2(X, m) X(m, 1) X(m, 2) X(m, 3)
-#define GEMV_WIDTHS_3(X, m) X(m, 1) X(m, 2)
+#define GEMM_ROWS(X, Y) \
+    X(1, Y)             \
+    X(2, Y)             \
+    X(3, Y)             \
+    X(4, Y)             \
+    X(5, Y)             \
+    X(6, Y)
+#define GEMV_WIDTHS_1(X, m) \
+    X(m, 1)                 \
+    X(m, 2)                 \
+    X(m, 3)                 \
+    X(m, 4)
+#define GEMV_WIDTHS_2(X, m) \
+    X(m, 1)                 \
+    X(m, 2)                 \
+    X(m, 3)
+#define GEMV_WIDTHS_3(X, m) \
+    X(m, 1)                 \
+    X(m, 2)
 #define GEMV_WIDTHS_4(X, m) X(m, 1)
 #define GEMV_M 4
 #define GEMV_RUN_1 4
@@ -76,7 +111,20 @@
 
 /* Accumulators of a tile: row i, vector v. Unused ones vanish. */
 #define GEMM_ALL_ROWS(X) \
-    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13)
+    X(0)                 \
+    X(1)                 \
+    X(2)                 \
+    X(3)                 \
+    X(4)                 \
+    X(5)                 \
+    X(6)                 \
+    X(7)                 \
+    X(8)                 \
+    X(9)                 \
+    X(10)                \
+    X(11)                \
+    X(12)                \
+    X(13)
 #endif
 
 /* ---- epilogue ------------------------------------------------------------------- */

@@ -5,7 +5,15 @@
 /* Columns j to j + (w - 1) * LANES + tail of m rows, over all of k, where rows of B are
  * contiguous. More vectors than a tile has, for one row's two chains would wait out the
  * latency of every FMA. */
-#define ALL_COLS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define ALL_COLS(X) \
+    X(0)            \
+    X(1)            \
+    X(2)            \
+    X(3)            \
+    X(4)            \
+    X(5)            \
+    X(6)            \
+    X(7)
 GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t tail,
                                      const int m, const int w) {
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, ldc = t->ldc;
@@ -186,15 +194,15 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
         V c0_0 = v_zero(), c1_0 = c0_0, c2_0 = c0_0, c3_0 = c0_0;
         V c0_1 = c0_0, c1_1 = c0_0, c2_1 = c0_0, c3_1 = c0_0;
         V r[LANES];
-#define USE(p, l, s)                                                               \
-    c0_##s = v_fma(v_set1(a[(p)*a_k]), r[l], c0_##s);                              \
-    c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (p)*a_k]), r[l], c1_##s) : c1_##s;     \
-    c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (p)*a_k]), r[l], c2_##s) : c2_##s; \
-    c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (p)*a_k]), r[l], c3_##s) : c3_##s;
+#define USE(p, l, s)                                                                 \
+    c0_##s = v_fma(v_set1(a[(p) * a_k]), r[l], c0_##s);                              \
+    c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (p) * a_k]), r[l], c1_##s) : c1_##s;     \
+    c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (p) * a_k]), r[l], c2_##s) : c2_##s; \
+    c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (p) * a_k]), r[l], c3_##s) : c3_##s;
         for (; q + LANES <= end; q += LANES, a += LANES * a_k) {
             /* A whole cache line of each column before the next group's: columns a
              * power of two apart share few sets of L1. */
-/* clang-format off */
+            /* clang-format off */
 #define SQUARE(s)                                                                      \
     if (far) {                                                                         \
         _Pragma("GCC unroll 16")                                                       \

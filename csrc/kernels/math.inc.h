@@ -112,10 +112,10 @@ static const T FNN_NAME(tail_g)[] = {
 };
 /* erf64: 2^-56.33 */
 static const T FNN_NAME(erf_p)[] = {
-    -0x1.3b4e42bf41c8cp-32, 0x1.0b14e781f99d1p-29,  -0x1.c69bfe89d6dbcp-28,
-    0x1.9b62eb3667643p-26,  -0x1.74f2f334eea1p-23,  0x1.bbe3f48ed5e5dp-20,
-    -0x1.f4f2c00ee166p-17,  0x1.f9a490afceaccp-14,  -0x1.c02dbe99e96ep-11,
-    0x1.565bcd41a50a7p-8,   -0x1.b82ce313b0f77p-6,  0x1.ce2f21a046405p-4,
+    -0x1.3b4e42bf41c8cp-32, 0x1.0b14e781f99d1p-29, -0x1.c69bfe89d6dbcp-28,
+    0x1.9b62eb3667643p-26,  -0x1.74f2f334eea1p-23, 0x1.bbe3f48ed5e5dp-20,
+    -0x1.f4f2c00ee166p-17,  0x1.f9a490afceaccp-14, -0x1.c02dbe99e96ep-11,
+    0x1.565bcd41a50a7p-8,   -0x1.b82ce313b0f77p-6, 0x1.ce2f21a046405p-4,
     -0x1.812746b037a2bp-2,  0x1.06eba8214db69p-3,
 };
 /* sin64: 2^-63.5 */

@@ -17,32 +17,38 @@ static inline int64_t to_int64(double x) {
 #define AS_F32(x) ((float)(x))
 #define AS_F64(x) ((double)(x))
 
-#define LOOP(D, S, AS)                                                                  \
-    {                                                                                   \
-        if (dst_step == (ptrdiff_t)sizeof(D) && src_step == (ptrdiff_t)sizeof(S)) {     \
-            D *d = dst;                                                                 \
-            const S *s = src;                                                           \
-            for (ptrdiff_t i = 0; i < n; i++) {                                         \
-                d[i] = AS(s[i]);                                                        \
-            }                                                                           \
-        } else {                                                                        \
-            char *d = dst;                                                              \
-            const char *s = src;                                                        \
-            for (ptrdiff_t i = 0; i < n; i++, d += dst_step, s += src_step) {           \
-                *(D *)d = AS(*(const S *)s);                                            \
-            }                                                                           \
-        }                                                                               \
-        return;                                                                         \
+#define LOOP(D, S, AS)                                                              \
+    {                                                                               \
+        if (dst_step == (ptrdiff_t)sizeof(D) && src_step == (ptrdiff_t)sizeof(S)) { \
+            D *d = dst;                                                             \
+            const S *s = src;                                                       \
+            for (ptrdiff_t i = 0; i < n; i++) {                                     \
+                d[i] = AS(s[i]);                                                    \
+            }                                                                       \
+        } else {                                                                    \
+            char *d = dst;                                                          \
+            const char *s = src;                                                    \
+            for (ptrdiff_t i = 0; i < n; i++, d += dst_step, s += src_step) {       \
+                *(D *)d = AS(*(const S *)s);                                        \
+            }                                                                       \
+        }                                                                           \
+        return;                                                                     \
     }
 
-#define FROM(S, TO_U8, TO_I32, TO_I64)                                                  \
-    switch (dst_dtype) {                                                                \
-    case FNN_BOOL: LOOP(uint8_t, S, AS_BOOL)                                            \
-    case FNN_UINT8: LOOP(uint8_t, S, TO_U8)                                             \
-    case FNN_INT32: LOOP(int32_t, S, TO_I32)                                            \
-    case FNN_INT64: LOOP(int64_t, S, TO_I64)                                            \
-    case FNN_FLOAT32: LOOP(float, S, AS_F32)                                            \
-    default: LOOP(double, S, AS_F64)                                                    \
+#define FROM(S, TO_U8, TO_I32, TO_I64) \
+    switch (dst_dtype) {               \
+    case FNN_BOOL:                     \
+        LOOP(uint8_t, S, AS_BOOL)      \
+    case FNN_UINT8:                    \
+        LOOP(uint8_t, S, TO_U8)        \
+    case FNN_INT32:                    \
+        LOOP(int32_t, S, TO_I32)       \
+    case FNN_INT64:                    \
+        LOOP(int64_t, S, TO_I64)       \
+    case FNN_FLOAT32:                  \
+        LOOP(float, S, AS_F32)         \
+    default:                           \
+        LOOP(double, S, AS_F64)        \
     }
 
 void fnn_convert(void *dst, int dst_dtype, ptrdiff_t dst_step, const void *src,
@@ -57,18 +63,27 @@ void fnn_convert(void *dst, int dst_dtype, ptrdiff_t dst_step, const void *src,
             return;
         }
         switch (size) {
-        case 1: LOOP(uint8_t, uint8_t, )
-        case 4: LOOP(uint32_t, uint32_t, )
-        default: LOOP(uint64_t, uint64_t, )
+        case 1:
+            LOOP(uint8_t, uint8_t, )
+        case 4:
+            LOOP(uint32_t, uint32_t, )
+        default:
+            LOOP(uint64_t, uint64_t, )
         }
     }
     switch (src_dtype) {
-    case FNN_BOOL: FROM(uint8_t, INT_U8, INT_I32, INT_I64)
-    case FNN_UINT8: FROM(uint8_t, INT_U8, INT_I32, INT_I64)
-    case FNN_INT32: FROM(int32_t, INT_U8, INT_I32, INT_I64)
-    case FNN_INT64: FROM(int64_t, INT_U8, INT_I32, INT_I64)
-    case FNN_FLOAT32: FROM(float, FLT_U8, FLT_I32, FLT_I64)
-    default: FROM(double, FLT_U8, FLT_I32, FLT_I64)
+    case FNN_BOOL:
+        FROM(uint8_t, INT_U8, INT_I32, INT_I64)
+    case FNN_UINT8:
+        FROM(uint8_t, INT_U8, INT_I32, INT_I64)
+    case FNN_INT32:
+        FROM(int32_t, INT_U8, INT_I32, INT_I64)
+    case FNN_INT64:
+        FROM(int64_t, INT_U8, INT_I32, INT_I64)
+    case FNN_FLOAT32:
+        FROM(float, FLT_U8, FLT_I32, FLT_I64)
+    default:
+        FROM(double, FLT_U8, FLT_I32, FLT_I64)
     }
 }
 
@@ -95,7 +110,8 @@ void fnn_narrow(fnn_tensor *t, int64_t dim, int64_t start, int64_t size) {
     t->shape[dim] = size;
 }
 
-void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos, ptrdiff_t n) {
+void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos,
+                ptrdiff_t n) {
     ptrdiff_t size = fnn_dtype_size(t->dtype), dst_size = fnn_dtype_size(dst_dtype);
     if (t->ndim == 0) {
         fnn_convert(dst, dst_dtype, dst_size, t->data, t->dtype, 0, n);

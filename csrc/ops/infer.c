@@ -87,10 +87,11 @@ fnn_status fnn_broadcast(fnn_call *c) {
 fnn_status fnn_check_dim(const fnn_call *c, const fnn_tensor *t, int64_t *dim) {
     int64_t ndim = t->ndim > 0 ? t->ndim : 1; /* a scalar takes dim 0 and -1 */
     if (*dim < -ndim || *dim >= ndim) {
-        return fnn_fail(c->err, FNN_ERR_INDEX,
-                        "%s: expected a dimension from %lld to %lld for shape %s, got %lld",
-                        c->op->name, (long long)-ndim, (long long)(ndim - 1), FNN_SHAPE(t),
-                        (long long)*dim);
+        return fnn_fail(
+            c->err, FNN_ERR_INDEX,
+            "%s: expected a dimension from %lld to %lld for shape %s, got %lld",
+            c->op->name, (long long)-ndim, (long long)(ndim - 1), FNN_SHAPE(t),
+            (long long)*dim);
     }
     *dim += *dim < 0 ? ndim : 0;
     return FNN_OK;
@@ -120,8 +121,9 @@ fnn_status fnn_expect_integer(const fnn_call *c, int input, const char *name) {
 fnn_status fnn_expect_same_dtype(const fnn_call *c, int a, int b, const char *names) {
     int da = c->in[a]->dtype, db = c->in[b]->dtype;
     if (da != db) {
-        return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected %s of one dtype, got %s and %s",
-                        c->op->name, names, fnn_dtype_name(da), fnn_dtype_name(db));
+        return fnn_fail(c->err, FNN_ERR_TYPE,
+                        "%s: expected %s of one dtype, got %s and %s", c->op->name,
+                        names, fnn_dtype_name(da), fnn_dtype_name(db));
     }
     return FNN_OK;
 }
@@ -158,7 +160,8 @@ fnn_status fnn_infer_float(fnn_call *c) {
 
 fnn_status fnn_infer_where(fnn_call *c) {
     if (c->in[0]->dtype != FNN_BOOL) {
-        return fnn_fail(c->err, FNN_ERR_TYPE, "where: expected condition of dtype bool, got %s",
+        return fnn_fail(c->err, FNN_ERR_TYPE,
+                        "where: expected condition of dtype bool, got %s",
                         fnn_dtype_name(c->in[0]->dtype));
     }
     return infer_map(c, fnn_promote(c, 1));
@@ -182,23 +185,24 @@ fnn_status fnn_infer_inplace(fnn_call *c) {
     if (y->ndim != x->ndim ||
         memcmp(y->shape, x->shape, sizeof(int64_t) * (size_t)x->ndim) != 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected a shape that broadcasts to %s, got %s", c->op->name,
-                        FNN_SHAPE(x), FNN_SHAPE(c->in[1]));
+                        "%s: expected a shape that broadcasts to %s, got %s",
+                        c->op->name, FNN_SHAPE(x), FNN_SHAPE(c->in[1]));
     }
     int dtype = fnn_promote(c, 0);
     if (c->op->kernel != FNN_MAP_copy && category(dtype) > category(x->dtype)) {
         return fnn_fail(c->err, FNN_ERR_TYPE,
-                        "%s: expected a result that fits %s in place, got %s", c->op->name,
-                        fnn_dtype_name(x->dtype), fnn_dtype_name(dtype));
+                        "%s: expected a result that fits %s in place, got %s",
+                        c->op->name, fnn_dtype_name(x->dtype), fnn_dtype_name(dtype));
     }
     *y = *x;
     bool empty = fnn_numel(x) == 0;
     for (int d = 0; d < x->ndim && !empty; d++) {
         if (x->stride[d] == 0 && x->shape[d] > 1) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "%s: expected x with memory of its own for every element, got an "
-                            "expanded view of shape %s (hint: clone() it)",
-                            c->op->name, FNN_SHAPE(x));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "%s: expected x with memory of its own for every element, got an "
+                "expanded view of shape %s (hint: clone() it)",
+                c->op->name, FNN_SHAPE(x));
         }
     }
     return FNN_OK;

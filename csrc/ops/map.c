@@ -103,8 +103,8 @@ static ptrdiff_t offset_at(const job *j, const operand *o, int64_t pos) {
 }
 
 /* Moves n elements between operand o at position pos and the contiguous buffer. */
-static void buffer_move(const job *j, const operand *o, int64_t pos, ptrdiff_t n, char *buffer,
-                        bool out) {
+static void buffer_move(const job *j, const operand *o, int64_t pos, ptrdiff_t n,
+                        char *buffer, bool out) {
     ptrdiff_t size = fnn_dtype_size(o->kernel_dtype);
     int last = j->ndim - 1;
     int64_t inner = j->shape[last];
@@ -130,8 +130,8 @@ static void run_range(void *context, int64_t lo, int64_t hi) {
     for (int k = 1; k <= j->n_in; k++) {
         const operand *o = &j->op[k];
         if (o->constant) {
-            fnn_convert(buffer[k], o->kernel_dtype, fnn_dtype_size(o->kernel_dtype), o->data,
-                        o->dtype, 0, 16);
+            fnn_convert(buffer[k], o->kernel_dtype, fnn_dtype_size(o->kernel_dtype),
+                        o->data, o->dtype, 0, 16);
             x[k - 1] = buffer[k];
             step[k - 1] = 0;
         }

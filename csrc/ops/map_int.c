@@ -2,36 +2,39 @@
  * every CPU. Arithmetic wraps, as in NumPy and PyTorch; bool's + is or, its * is and. */
 #include "ops.h"
 
-#define BINARY(name, D, S, expression)                                                  \
-    static void name(ptrdiff_t n, void *y, const void *const *x, const ptrdiff_t *step) { \
-        D *out = y;                                                                     \
-        const S *pa = x[0], *pb = x[1];                                                 \
-        ptrdiff_t sa = step[0], sb = step[1];                                           \
-        for (ptrdiff_t i = 0; i < n; i++) {                                             \
-            S a = pa[i * sa], b = pb[i * sb];                                           \
-            out[i] = (D)(expression);                                                   \
-        }                                                                               \
+#define BINARY(name, D, S, expression)                           \
+    static void name(ptrdiff_t n, void *y, const void *const *x, \
+                     const ptrdiff_t *step) {                    \
+        D *out = y;                                              \
+        const S *pa = x[0], *pb = x[1];                          \
+        ptrdiff_t sa = step[0], sb = step[1];                    \
+        for (ptrdiff_t i = 0; i < n; i++) {                      \
+            S a = pa[i * sa], b = pb[i * sb];                    \
+            out[i] = (D)(expression);                            \
+        }                                                        \
     }
 
-#define UNARY(name, S, expression)                                                      \
-    static void name(ptrdiff_t n, void *y, const void *const *x, const ptrdiff_t *step) { \
-        S *out = y;                                                                     \
-        const S *pa = x[0];                                                             \
-        ptrdiff_t sa = step[0];                                                         \
-        for (ptrdiff_t i = 0; i < n; i++) {                                             \
-            S a = pa[i * sa];                                                           \
-            out[i] = (S)(expression);                                                   \
-        }                                                                               \
+#define UNARY(name, S, expression)                               \
+    static void name(ptrdiff_t n, void *y, const void *const *x, \
+                     const ptrdiff_t *step) {                    \
+        S *out = y;                                              \
+        const S *pa = x[0];                                      \
+        ptrdiff_t sa = step[0];                                  \
+        for (ptrdiff_t i = 0; i < n; i++) {                      \
+            S a = pa[i * sa];                                    \
+            out[i] = (S)(expression);                            \
+        }                                                        \
     }
 
-#define WHERE(name, S)                                                                  \
-    static void name(ptrdiff_t n, void *y, const void *const *x, const ptrdiff_t *step) { \
-        S *out = y;                                                                     \
-        const uint8_t *pc = x[0];                                                       \
-        const S *pa = x[1], *pb = x[2];                                                 \
-        for (ptrdiff_t i = 0; i < n; i++) {                                             \
-            out[i] = pc[i * step[0]] ? pa[i * step[1]] : pb[i * step[2]];               \
-        }                                                                               \
+#define WHERE(name, S)                                                    \
+    static void name(ptrdiff_t n, void *y, const void *const *x,          \
+                     const ptrdiff_t *step) {                             \
+        S *out = y;                                                       \
+        const uint8_t *pc = x[0];                                         \
+        const S *pa = x[1], *pb = x[2];                                   \
+        for (ptrdiff_t i = 0; i < n; i++) {                               \
+            out[i] = pc[i * step[0]] ? pa[i * step[1]] : pb[i * step[2]]; \
+        }                                                                 \
     }
 
 /* base^exponent, wrapping; a negative exponent gives the truncated quotient 1 / base^n */
@@ -47,27 +50,27 @@ static uint64_t power(int64_t base, int64_t exponent) {
     return result;
 }
 
-#define FAMILY(s, S, U)                                                                 \
-    BINARY(add_##s, S, S, (U)a + (U)b)                                                  \
-    BINARY(sub_##s, S, S, (U)a - (U)b)                                                  \
-    BINARY(mul_##s, S, S, (uint64_t)(U)a * (U)b)                                        \
-    BINARY(pow_##s, S, S, power((int64_t)a, (int64_t)b))                                \
-    UNARY(neg_##s, S, (U)0 - (U)a)                                                      \
-    UNARY(abs_##s, S, a > 0 ? (U)a : (U)0 - (U)a)                                       \
-    UNARY(sign_##s, S, a > 0 ? 1 : a == 0 ? 0 : -1)                                               \
-    UNARY(relu_##s, S, a > 0 ? a : 0)                                                   \
+#define FAMILY(s, S, U)                                  \
+    BINARY(add_##s, S, S, (U)a + (U)b)                   \
+    BINARY(sub_##s, S, S, (U)a - (U)b)                   \
+    BINARY(mul_##s, S, S, (uint64_t)(U)a *(U)b)          \
+    BINARY(pow_##s, S, S, power((int64_t)a, (int64_t)b)) \
+    UNARY(neg_##s, S, (U)0 - (U)a)                       \
+    UNARY(abs_##s, S, a > 0 ? (U)a : (U)0 - (U)a)        \
+    UNARY(sign_##s, S, a > 0 ? 1 : a == 0 ? 0 : -1)      \
+    UNARY(relu_##s, S, a > 0 ? a : 0)                    \
     COMMON(s, S)
 
-#define COMMON(s, S)                                                                    \
-    UNARY(copy_##s, S, a)                                                               \
-    BINARY(maximum_##s, S, S, a > b ? a : b)                                            \
-    BINARY(minimum_##s, S, S, a < b ? a : b)                                            \
-    BINARY(eq_##s, uint8_t, S, a == b)                                                  \
-    BINARY(ne_##s, uint8_t, S, a != b)                                                  \
-    BINARY(lt_##s, uint8_t, S, a < b)                                                   \
-    BINARY(le_##s, uint8_t, S, a <= b)                                                  \
-    BINARY(gt_##s, uint8_t, S, a > b)                                                   \
-    BINARY(ge_##s, uint8_t, S, a >= b)                                                  \
+#define COMMON(s, S)                         \
+    UNARY(copy_##s, S, a)                    \
+    BINARY(maximum_##s, S, S, a > b ? a : b) \
+    BINARY(minimum_##s, S, S, a < b ? a : b) \
+    BINARY(eq_##s, uint8_t, S, a == b)       \
+    BINARY(ne_##s, uint8_t, S, a != b)       \
+    BINARY(lt_##s, uint8_t, S, a < b)        \
+    BINARY(le_##s, uint8_t, S, a <= b)       \
+    BINARY(gt_##s, uint8_t, S, a > b)        \
+    BINARY(ge_##s, uint8_t, S, a >= b)       \
     WHERE(where_##s, S)
 
 FAMILY(u8, uint8_t, uint8_t)
@@ -83,8 +86,22 @@ UNARY(relu_bool, uint8_t, a)
 
 #define ROW(name) [FNN_MAP_##name] = {name##_bool, name##_u8, name##_i32, name##_i64}
 static const fnn_map_fn table[FNN_N_MAP][4] = {
-    ROW(copy), ROW(add), ROW(mul), ROW(pow), ROW(abs), ROW(sign), ROW(relu), ROW(maximum),
-    ROW(minimum), ROW(eq), ROW(ne), ROW(lt), ROW(le), ROW(gt), ROW(ge), ROW(where),
+    ROW(copy),
+    ROW(add),
+    ROW(mul),
+    ROW(pow),
+    ROW(abs),
+    ROW(sign),
+    ROW(relu),
+    ROW(maximum),
+    ROW(minimum),
+    ROW(eq),
+    ROW(ne),
+    ROW(lt),
+    ROW(le),
+    ROW(gt),
+    ROW(ge),
+    ROW(where),
     [FNN_MAP_sub] = {NULL, sub_u8, sub_i32, sub_i64},
     [FNN_MAP_neg] = {NULL, neg_u8, neg_i32, neg_i64},
 };

@@ -8,29 +8,65 @@
 /* ---- named in ops.def --------------------------------------------------------------- */
 
 #define INFER(name) fnn_status fnn_infer_##name(fnn_call *c);
-INFER(arith) INFER(arith_no_bool) INFER(compare) INFER(where) INFER(to_float) INFER(float)
-INFER(copy) INFER(inplace)
-INFER(reshape) INFER(permute) INFER(expand) INFER(slice)
-INFER(sum) INFER(mean) INFER(extremum) INFER(arg)
-INFER(matmul) INFER(linear)
-INFER(cat) INFER(index_select) INFER(index_add) INFER(unslice)
-INFER(softmax) INFER(cross_entropy) INFER(cross_entropy_backward)
-INFER(random) INFER(permutation) INFER(dropout)
+INFER(arith)
+INFER(arith_no_bool)
+INFER(compare)
+INFER(where)
+INFER(to_float)
+INFER(float)
+INFER(copy)
+INFER(inplace)
+INFER(reshape)
+INFER(permute)
+INFER(expand)
+INFER(slice)
+INFER(sum)
+INFER(mean)
+INFER(extremum)
+INFER(arg)
+INFER(matmul)
+INFER(linear)
+INFER(cat)
+INFER(index_select)
+INFER(index_add)
+INFER(unslice)
+INFER(softmax)
+INFER(cross_entropy)
+INFER(cross_entropy_backward)
+INFER(random)
+INFER(permutation)
+INFER(dropout)
 INFER(sgd)
 #undef INFER
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
-WORKSPACE(reduce) WORKSPACE(matmul) WORKSPACE(linear)
-WORKSPACE(cross_entropy) WORKSPACE(cross_entropy_backward)
+WORKSPACE(reduce)
+WORKSPACE(matmul)
+WORKSPACE(linear)
+WORKSPACE(cross_entropy)
+WORKSPACE(cross_entropy_backward)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
-RUN(map) RUN(copy) RUN(copy_)
-RUN(reduce) RUN(mean) RUN(arg)
-RUN(matmul) RUN(linear)
-RUN(cat) RUN(index_select) RUN(index_add) RUN(unslice)
-RUN(softmax) RUN(cross_entropy) RUN(cross_entropy_backward)
-RUN(uniform) RUN(normal) RUN(permutation) RUN(dropout)
+RUN(map)
+RUN(copy)
+RUN(copy_)
+RUN(reduce)
+RUN(mean)
+RUN(arg)
+RUN(matmul)
+RUN(linear)
+RUN(cat)
+RUN(index_select)
+RUN(index_add)
+RUN(unslice)
+RUN(softmax)
+RUN(cross_entropy)
+RUN(cross_entropy_backward)
+RUN(uniform)
+RUN(normal)
+RUN(permutation)
+RUN(dropout)
 RUN(sgd)
 #undef RUN
 
@@ -58,7 +94,8 @@ void fnn_like(fnn_tensor *t, const fnn_tensor *x, int dtype);
 void fnn_convert(void *dst, int dst_dtype, ptrdiff_t dst_step, const void *src,
                  int src_dtype, ptrdiff_t src_step, ptrdiff_t n);
 /* n elements from logical (row-major) position pos of t into contiguous dst. */
-void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos, ptrdiff_t n);
+void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos,
+                ptrdiff_t n);
 /* dst = src with conversion and broadcasting; any strides; may run in parallel. */
 void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src);
 /* Narrows t to [start, start + size) of dim. */
@@ -79,12 +116,12 @@ void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scra
 static inline int64_t fnn_min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fnn_max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-#define FNN_TRY(expression)                                                             \
-    do {                                                                                \
-        fnn_status status_ = (expression);                                              \
-        if (status_ != FNN_OK) {                                                        \
-            return status_;                                                             \
-        }                                                                               \
+#define FNN_TRY(expression)                \
+    do {                                   \
+        fnn_status status_ = (expression); \
+        if (status_ != FNN_OK) {           \
+            return status_;                \
+        }                                  \
     } while (0)
 
 #endif

@@ -22,18 +22,20 @@ fnn_status fnn_infer_sgd(fnn_call *c) {
     for (int i = 0; i < 3; i++) {
         const fnn_tensor *t = c->in[i];
         if (t != NULL && (!same_shape(t, p) || !fnn_is_contiguous(t))) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "sgd_step: expected contiguous %s like the parameter %s %s, got "
-                            "%s %s",
-                            names[i], fnn_dtype_name(p->dtype), FNN_SHAPE(p),
-                            fnn_dtype_name(t->dtype), FNN_SHAPE(t));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "sgd_step: expected contiguous %s like the parameter %s %s, got "
+                "%s %s",
+                names[i], fnn_dtype_name(p->dtype), FNN_SHAPE(p),
+                fnn_dtype_name(t->dtype), FNN_SHAPE(t));
         }
     }
     if (hyper->dtype != FNN_FLOAT64 || hyper->ndim != 1 || hyper->shape[0] != 4 ||
         !fnn_is_contiguous(hyper)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "sgd_step: expected hyper of dtype float64 and shape (4,), got %s %s",
-                        fnn_dtype_name(hyper->dtype), FNN_SHAPE(hyper));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "sgd_step: expected hyper of dtype float64 and shape (4,), got %s %s",
+            fnn_dtype_name(hyper->dtype), FNN_SHAPE(hyper));
     }
     return FNN_OK;
 }

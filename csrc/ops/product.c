@@ -15,7 +15,8 @@ static void set_batch(plan *p, const fnn_tensor *a, const fnn_tensor *b,
                       const fnn_tensor *y, int batch_dims) {
     int n = 0;
     for (int d = 0; d < batch_dims; d++) {
-        int da = d - (batch_dims - (a->ndim - 2)), db = d - (batch_dims - (b->ndim - 2));
+        int da = d - (batch_dims - (a->ndim - 2)),
+            db = d - (batch_dims - (b->ndim - 2));
         int64_t sa = da >= 0 && a->shape[da] != 1 ? a->stride[da] : 0;
         int64_t sb = db >= 0 && b->shape[db] != 1 ? b->stride[db] : 0;
         int64_t size = y->shape[d];
@@ -76,17 +77,19 @@ fnn_status fnn_infer_matmul(fnn_call *c) {
     FNN_TRY(fnn_expect_float(c, 1, "b"));
     FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "a and b"));
     if (a->ndim < 2 || b->ndim < 2) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "matmul: expected at least two dimensions, got shapes %s and %s",
-                        FNN_SHAPE(a), FNN_SHAPE(b));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "matmul: expected at least two dimensions, got shapes %s and %s",
+            FNN_SHAPE(a), FNN_SHAPE(b));
     }
     int64_t m = a->shape[a->ndim - 2], k = a->shape[a->ndim - 1];
     int64_t kb = b->shape[b->ndim - 2], n = b->shape[b->ndim - 1];
     if (k != kb) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "matmul: expected b with %lld rows (the columns of a), got shapes %s "
-                        "and %s",
-                        (long long)k, FNN_SHAPE(a), FNN_SHAPE(b));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "matmul: expected b with %lld rows (the columns of a), got shapes %s "
+            "and %s",
+            (long long)k, FNN_SHAPE(a), FNN_SHAPE(b));
     }
     y->dtype = a->dtype;
     y->ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
@@ -94,10 +97,11 @@ fnn_status fnn_infer_matmul(fnn_call *c) {
         int da = d - (y->ndim - a->ndim), db = d - (y->ndim - b->ndim);
         int64_t sa = da >= 0 ? a->shape[da] : 1, sb = db >= 0 ? b->shape[db] : 1;
         if (sa != sb && sa != 1 && sb != 1) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "matmul: expected batch dimensions that broadcast, got shapes "
-                            "%s and %s",
-                            FNN_SHAPE(a), FNN_SHAPE(b));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "matmul: expected batch dimensions that broadcast, got shapes "
+                "%s and %s",
+                FNN_SHAPE(a), FNN_SHAPE(b));
         }
         y->shape[d] = sa == 1 ? sb : sa;
     }
@@ -155,13 +159,15 @@ fnn_status fnn_infer_linear(fnn_call *c) {
     FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
     if (w->ndim != 2) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "linear: expected weight of shape (out, in), got %s", FNN_SHAPE(w));
+                        "linear: expected weight of shape (out, in), got %s",
+                        FNN_SHAPE(w));
     }
     if (x->ndim == 0 || x->shape[x->ndim - 1] != w->shape[1]) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "linear: expected x with %lld features (last dimension), got shape "
-                        "%s",
-                        (long long)w->shape[1], FNN_SHAPE(x));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "linear: expected x with %lld features (last dimension), got shape "
+            "%s",
+            (long long)w->shape[1], FNN_SHAPE(x));
     }
     if (b != NULL) {
         FNN_TRY(fnn_expect_same_dtype(c, 0, 2, "x and bias"));
@@ -175,7 +181,8 @@ fnn_status fnn_infer_linear(fnn_call *c) {
         }
     }
     if (activation(c) < FNN_ACT_NONE || activation(c) > FNN_ACT_GELU) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "linear: expected an activation, got code %lld",
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "linear: expected an activation, got code %lld",
                         (long long)activation(c));
     }
     fnn_like(y, x, x->dtype);
@@ -188,10 +195,16 @@ static void set_linear(plan *p, const fnn_call *c) {
     const fnn_tensor *w = c->in[1];
     fnn_tensor x = *c->in[0], y = c->out[0];
     if (x.ndim == 1) { /* one row */
-        x = (fnn_tensor){.data = x.data, .dtype = x.dtype, .ndim = 2,
-                         .shape = {1, x.shape[0]}, .stride = {0, x.stride[0]}};
-        y = (fnn_tensor){.data = y.data, .dtype = y.dtype, .ndim = 2,
-                         .shape = {1, y.shape[0]}, .stride = {y.shape[0], 1}};
+        x = (fnn_tensor){.data = x.data,
+                         .dtype = x.dtype,
+                         .ndim = 2,
+                         .shape = {1, x.shape[0]},
+                         .stride = {0, x.stride[0]}};
+        y = (fnn_tensor){.data = y.data,
+                         .dtype = y.dtype,
+                         .ndim = 2,
+                         .shape = {1, y.shape[0]},
+                         .stride = {y.shape[0], 1}};
     }
     p->gemm = (fnn_gemm_args){
         .dtype = y.dtype,

@@ -22,11 +22,13 @@ typedef struct {
 
 static fnn_status check_state(const fnn_call *c) {
     const fnn_tensor *s = c->in[0];
-    if (s->dtype != FNN_INT64 || s->ndim != 1 || s->shape[0] != 2 || !fnn_is_contiguous(s)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected generator state of dtype int64 and shape (2,), got %s "
-                        "%s",
-                        c->op->name, fnn_dtype_name(s->dtype), FNN_SHAPE(s));
+    if (s->dtype != FNN_INT64 || s->ndim != 1 || s->shape[0] != 2 ||
+        !fnn_is_contiguous(s)) {
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected generator state of dtype int64 and shape (2,), got %s "
+            "%s",
+            c->op->name, fnn_dtype_name(s->dtype), FNN_SHAPE(s));
     }
     return FNN_OK;
 }
@@ -41,8 +43,9 @@ static fnn_status set_shape(fnn_call *c, const fnn_attr *shape, int dtype) {
         good &= shape->ints[d] >= 0;
     }
     if (!good) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected sizes of at least 0, got %s",
-                        c->op->name, FNN_SHAPE(y));
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected sizes of at least 0, got %s", c->op->name,
+                        FNN_SHAPE(y));
     }
     fnn_set_contiguous(y);
     return fnn_check_size(c, y);
@@ -60,7 +63,8 @@ fnn_status fnn_infer_random(fnn_call *c) {
 fnn_status fnn_infer_permutation(fnn_call *c) {
     FNN_TRY(check_state(c));
     if (c->attr[0].i < 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "permutation: expected n of at least 0, got %lld",
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "permutation: expected n of at least 0, got %lld",
                         (long long)c->attr[0].i);
     }
     fnn_attr shape = {.n = 1, .ints = {c->attr[0].i}};
@@ -71,8 +75,8 @@ fnn_status fnn_infer_dropout(fnn_call *c) {
     FNN_TRY(check_state(c));
     FNN_TRY(fnn_expect_float(c, 1, "x"));
     if (!(c->attr[0].f >= 0 && c->attr[0].f <= 1)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "dropout: expected p from 0 to 1, got %g",
-                        c->attr[0].f);
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "dropout: expected p from 0 to 1, got %g", c->attr[0].f);
     }
     fnn_like(&c->out[0], c->in[1], c->in[1]->dtype);
     fnn_like(&c->out[1], c->in[1], FNN_BOOL);
@@ -111,7 +115,8 @@ static void uniform_blocks(void *context, int64_t lo, int64_t hi) {
         for (int k = 0; k < j->per_block && block * j->per_block + k < j->n; k++) {
             int64_t i = block * j->per_block + k;
             if (j->dtype == FNN_FLOAT32) {
-                float low = (float)j->a, y = low + (float)(w.word[k] >> 8) * 0x1p-24f * (float)width;
+                float low = (float)j->a,
+                      y = low + (float)(w.word[k] >> 8) * 0x1p-24f * (float)width;
                 ((float *)(void *)j->y)[i] = y < (float)j->b || width <= 0 ? y : low;
             } else {
                 double y = j->a + unit53(w.word[2 * k], w.word[2 * k + 1]) * width;
@@ -230,7 +235,8 @@ fnn_status fnn_run_permutation(fnn_call *c) {
         if (draw % 2 == 0) {
             w = fnn_philox(seed, next + (uint64_t)(draw / 2), 0);
         }
-        uint64_t r = (uint64_t)w.word[2 * (draw % 2)] << 32 | w.word[2 * (draw % 2) + 1];
+        uint64_t r =
+            (uint64_t)w.word[2 * (draw % 2)] << 32 | w.word[2 * (draw % 2) + 1];
         int64_t k = (int64_t)((unsigned __int128)r * (uint64_t)(i + 1) >> 64);
         int64_t swap = y[i];
         y[i] = y[k];

@@ -10,12 +10,12 @@
  * if it is contiguous, or gathered into a small buffer. */
 #include "ops.h"
 
-#define COLUMNS 64     /* columns a task takes at once */
+#define COLUMNS 64 /* columns a task takes at once */
 #define GRAIN_ELEMENTS 16384
 
 typedef struct {
-    int op, dtype;     /* of the arithmetic */
-    fnn_tensor kept;   /* the kept dimensions of x, coalesced */
+    int op, dtype;      /* of the arithmetic */
+    fnn_tensor kept;    /* the kept dimensions of x, coalesced */
     fnn_tensor reduced; /* the reduced ones */
     int64_t outputs, length, chunks;
     bool by_columns;
@@ -52,8 +52,8 @@ static fnn_status infer_reduce(fnn_call *c, int dtype, bool needs_elements) {
         FNN_TRY(fnn_check_dim(c, x, &dim));
         if (mask >> dim & 1) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "%s: expected every dimension once, got %lld twice", c->op->name,
-                            (long long)dim);
+                            "%s: expected every dimension once, got %lld twice",
+                            c->op->name, (long long)dim);
         }
         mask |= 1u << dim;
     }
@@ -70,9 +70,10 @@ static fnn_status infer_reduce(fnn_call *c, int dtype, bool needs_elements) {
     }
     fnn_set_contiguous(y);
     if (needs_elements && length == 0 && outputs > 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected at least one element to choose from, got shape %s",
-                        c->op->name, FNN_SHAPE(x));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected at least one element to choose from, got shape %s",
+            c->op->name, FNN_SHAPE(x));
     }
     return fnn_check_size(c, y);
 }
@@ -87,12 +88,15 @@ fnn_status fnn_infer_mean(fnn_call *c) {
     return infer_reduce(c, c->in[0]->dtype, false);
 }
 
-fnn_status fnn_infer_extremum(fnn_call *c) { return infer_reduce(c, c->in[0]->dtype, true); }
+fnn_status fnn_infer_extremum(fnn_call *c) {
+    return infer_reduce(c, c->in[0]->dtype, true);
+}
 
 fnn_status fnn_infer_arg(fnn_call *c) {
     if (c->attr[0].n > 1) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected one dimension or none, got %d",
-                        c->op->name, c->attr[0].n);
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected one dimension or none, got %d", c->op->name,
+                        c->attr[0].n);
     }
     return infer_reduce(c, FNN_INT64, true);
 }
@@ -102,7 +106,9 @@ int64_t fnn_workspace_reduce(const fnn_call *c) {
     split(c, &kept, &reduced);
     int64_t chunks = fnn_chunks(fnn_numel(&reduced));
     int64_t size = fnn_dtype_size(c->out[0].dtype);
-    return chunks > 1 && fnn_is_float(c->in[0]->dtype) ? chunks * fnn_numel(&kept) * size : 0;
+    return chunks > 1 && fnn_is_float(c->in[0]->dtype)
+               ? chunks * fnn_numel(&kept) * size
+               : 0;
 }
 
 /* partial[chunk][lo..hi) for a block of neighbouring columns */
@@ -124,7 +130,8 @@ static void reduce_columns(void *context, int64_t lo, int64_t hi) {
         }
         ptrdiff_t ld = j->reduced.ndim ? j->reduced.stride[0] : 0;
         char *out = j->partial + (chunk * j->outputs + row * width + first) * size;
-        fnn_k->reduce_cols[FNN_F64(j->dtype)](j->op, n, cols, x + start * ld * size, ld, out);
+        fnn_k->reduce_cols[FNN_F64(j->dtype)](j->op, n, cols, x + start * ld * size, ld,
+                                              out);
     }
 }
 
@@ -141,8 +148,8 @@ static void reduce_chunks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     ptrdiff_t size = fnn_dtype_size(j->dtype);
     _Alignas(64) char buffer[FNN_CHUNK * 8];
-    bool in_place = j->reduced.ndim == 0 ||
-                    (j->reduced.ndim == 1 && j->reduced.stride[0] == 1);
+    bool in_place =
+        j->reduced.ndim == 0 || (j->reduced.ndim == 1 && j->reduced.stride[0] == 1);
     for (int64_t task = lo; task < hi; task++) {
         int64_t output = task / j->chunks, chunk = task % j->chunks;
         int64_t start = chunk * FNN_CHUNK, n = fnn_min64(FNN_CHUNK, j->length - start);
@@ -205,7 +212,8 @@ static void reduce_integers(const fnn_call *c, const fnn_tensor *kept,
                 int64_t v = buffer[k];
                 if (op == FNN_SUM) {
                     best = (int64_t)((uint64_t)best + (uint64_t)v);
-                } else if ((pos == 0 && k == 0) || (op == FNN_MAX ? v > best : v < best)) {
+                } else if ((pos == 0 && k == 0) ||
+                           (op == FNN_MAX ? v > best : v < best)) {
                     best = v;
                 }
             }
@@ -241,13 +249,14 @@ fnn_status fnn_run_reduce(fnn_call *c) {
                    !(j.reduced.ndim == 1 && j.reduced.stride[0] == 1);
     if (j.by_columns) {
         int64_t width = j.kept.shape[last];
-        int64_t tasks = j.chunks * (j.outputs / width) * ((width + COLUMNS - 1) / COLUMNS);
+        int64_t tasks =
+            j.chunks * (j.outputs / width) * ((width + COLUMNS - 1) / COLUMNS);
         int64_t per_task = fnn_min64(j.length, FNN_CHUNK) * fnn_min64(width, COLUMNS);
         fnn_parallel_for(tasks, GRAIN_ELEMENTS / per_task + 1, reduce_columns, &j);
     } else {
         int64_t per_task = fnn_min64(j.length, FNN_CHUNK);
-        fnn_parallel_for(j.chunks * j.outputs, GRAIN_ELEMENTS / per_task + 1, reduce_chunks,
-                         &j);
+        fnn_parallel_for(j.chunks * j.outputs, GRAIN_ELEMENTS / per_task + 1,
+                         reduce_chunks, &j);
     }
     if (j.chunks > 1) {
         join(j.op, j.dtype, j.chunks, j.outputs, j.partial);
@@ -275,14 +284,14 @@ fnn_status fnn_run_mean(fnn_call *c) {
 }
 
 /* The first index of the extremum; the first NaN wins, as in NumPy and PyTorch. */
-#define SCAN(S, is_nan)                                                                 \
-    for (int64_t k = 0; k < n; k++) {                                                   \
-        S v = ((const S *)buffer)[k];                                                   \
-        if ((pos == 0 && k == 0) || (!(is_nan(best)) &&                                 \
-                                     ((max ? v > best : v < best) || is_nan(v)))) {     \
-            best = v;                                                                   \
-            index = pos + k;                                                            \
-        }                                                                               \
+#define SCAN(S, is_nan)                                                        \
+    for (int64_t k = 0; k < n; k++) {                                          \
+        S v = ((const S *)buffer)[k];                                          \
+        if ((pos == 0 && k == 0) ||                                            \
+            (!(is_nan(best)) && ((max ? v > best : v < best) || is_nan(v)))) { \
+            best = v;                                                          \
+            index = pos + k;                                                   \
+        }                                                                      \
     }
 #define NEVER(x) false
 #define UNEQUAL(x) ((x) != (x))

@@ -5,7 +5,8 @@
 
 fnn_status fnn_infer_cat(fnn_call *c) {
     if (c->n_in == 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "cat: expected at least one tensor, got none");
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "cat: expected at least one tensor, got none");
     }
     const fnn_tensor *first = c->in[0];
     fnn_tensor *y = &c->out[0];
@@ -23,10 +24,11 @@ fnn_status fnn_infer_cat(fnn_call *c) {
             fits = d == dim || t->shape[d] == first->shape[d];
         }
         if (!fits) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "cat: expected shapes equal to %s except in dimension %lld, got "
-                            "%s at position %d",
-                            FNN_SHAPE(first), (long long)dim, FNN_SHAPE(t), i);
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "cat: expected shapes equal to %s except in dimension %lld, got "
+                "%s at position %d",
+                FNN_SHAPE(first), (long long)dim, FNN_SHAPE(t), i);
         }
         total += t->shape[dim];
         dtype = t->dtype > dtype ? t->dtype : dtype;
@@ -52,15 +54,17 @@ fnn_status fnn_run_cat(fnn_call *c) {
 
 /* index[i] of any integer dtype, negatives counted from the end; the status says where it
  * leaves [-size, size). */
-static fnn_status read_index(const fnn_call *c, int64_t i, int64_t size, int64_t *value) {
+static fnn_status read_index(const fnn_call *c, int64_t i, int64_t size,
+                             int64_t *value) {
     const fnn_tensor *t = c->in[1];
-    fnn_convert(value, FNN_INT64, 8, t->data + i * t->stride[0] * fnn_dtype_size(t->dtype),
-                t->dtype, 0, 1);
+    fnn_convert(value, FNN_INT64, 8,
+                t->data + i * t->stride[0] * fnn_dtype_size(t->dtype), t->dtype, 0, 1);
     if (*value < -size || *value >= size) {
-        return fnn_fail(c->err, FNN_ERR_INDEX,
-                        "%s: expected indices from %lld to %lld, got %lld at position %lld",
-                        c->op->name, (long long)-size, (long long)(size - 1),
-                        (long long)*value, (long long)i);
+        return fnn_fail(
+            c->err, FNN_ERR_INDEX,
+            "%s: expected indices from %lld to %lld, got %lld at position %lld",
+            c->op->name, (long long)-size, (long long)(size - 1), (long long)*value,
+            (long long)i);
     }
     *value += *value < 0 ? size : 0;
     return FNN_OK;
@@ -69,12 +73,14 @@ static fnn_status read_index(const fnn_call *c, int64_t i, int64_t size, int64_t
 static fnn_status check_index(const fnn_call *c) {
     FNN_TRY(fnn_expect_integer(c, 1, "index"));
     if (c->in[1]->ndim != 1) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected index of shape (n,), got %s",
-                        c->op->name, FNN_SHAPE(c->in[1]));
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected index of shape (n,), got %s", c->op->name,
+                        FNN_SHAPE(c->in[1]));
     }
     if (c->in[0]->ndim == 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected a tensor with dimensions, got shape ()", c->op->name);
+                        "%s: expected a tensor with dimensions, got shape ()",
+                        c->op->name);
     }
     return FNN_OK;
 }
@@ -133,9 +139,10 @@ fnn_status fnn_infer_index_add(fnn_call *c) {
     FNN_TRY(check_index(c));
     FNN_TRY(fnn_check_dim(c, source, &dim));
     if (size < 0 || source->shape[dim] != c->in[1]->shape[0]) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "index_add: expected one index for each of %lld slices, got %lld",
-                        (long long)source->shape[dim], (long long)c->in[1]->shape[0]);
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "index_add: expected one index for each of %lld slices, got %lld",
+            (long long)source->shape[dim], (long long)c->in[1]->shape[0]);
     }
     fnn_like(y, source, source->dtype);
     y->shape[dim] = size;
@@ -186,14 +193,16 @@ fnn_status fnn_infer_unslice(fnn_call *c) {
     int64_t n = x->shape[dim];
     bool fits = size >= 0 && step != 0;
     if (fits && n > 0) {
-        fits = start >= 0 && start < size && !__builtin_mul_overflow(n - 1, step, &last) &&
+        fits = start >= 0 && start < size &&
+               !__builtin_mul_overflow(n - 1, step, &last) &&
                !__builtin_add_overflow(start, last, &last) && last >= 0 && last < size;
     }
     if (!fits) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "unslice: expected %lld slices within size %lld, got start %lld, "
-                        "step %lld",
-                        (long long)n, (long long)size, (long long)start, (long long)step);
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "unslice: expected %lld slices within size %lld, got start %lld, "
+            "step %lld",
+            (long long)n, (long long)size, (long long)start, (long long)step);
     }
     fnn_like(y, x, x->dtype);
     y->shape[dim] = size;

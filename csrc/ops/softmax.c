@@ -20,7 +20,8 @@ fnn_status fnn_infer_softmax(fnn_call *c) {
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     if (c->in[0]->ndim == 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected a tensor with dimensions, got shape ()", c->op->name);
+                        "%s: expected a tensor with dimensions, got shape ()",
+                        c->op->name);
     }
     fnn_like(&c->out[0], c->in[0], c->in[0]->dtype);
     return fnn_check_size(c, &c->out[0]);
@@ -103,8 +104,9 @@ static int64_t safe_label(const xent_job *j, int64_t i) {
 }
 
 static double class_weight(const xent_job *j, int64_t t) {
-    return j->weight ? element(j->weight->data + t * j->weight->stride[0] * j->size, j->dtype)
-                     : 1.0;
+    return j->weight
+               ? element(j->weight->data + t * j->weight->stride[0] * j->size, j->dtype)
+               : 1.0;
 }
 
 static xent_job make_job(const fnn_call *c, int x) {
@@ -126,19 +128,23 @@ static fnn_status check_xent(const fnn_call *c, int x) {
     const fnn_tensor *logits = c->in[x], *target = c->in[x + 1], *weight = c->in[x + 2];
     FNN_TRY(fnn_expect_float(c, x, "x"));
     FNN_TRY(fnn_expect_integer(c, x + 1, "target"));
-    if (logits->ndim != 2 || target->ndim != 1 || logits->shape[0] != target->shape[0]) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected x of shape (n, classes) and target of shape (n,), got "
-                        "%s and %s",
-                        c->op->name, FNN_SHAPE(logits), FNN_SHAPE(target));
+    if (logits->ndim != 2 || target->ndim != 1 ||
+        logits->shape[0] != target->shape[0]) {
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected x of shape (n, classes) and target of shape (n,), got "
+            "%s and %s",
+            c->op->name, FNN_SHAPE(logits), FNN_SHAPE(target));
     }
     if (logits->stride[1] != 1 && logits->shape[1] > 1 && logits->shape[0] > 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected contiguous rows (hint: contiguous())", c->op->name);
+                        "%s: expected contiguous rows (hint: contiguous())",
+                        c->op->name);
     }
     if (logits->shape[1] == 0 && logits->shape[0] > 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected at least one class, got shape %s",
-                        c->op->name, FNN_SHAPE(logits));
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected at least one class, got shape %s", c->op->name,
+                        FNN_SHAPE(logits));
     }
     if (weight != NULL) {
         FNN_TRY(fnn_expect_same_dtype(c, x, x + 2, "x and weight"));
@@ -154,8 +160,9 @@ static fnn_status check_xent(const fnn_call *c, int x) {
                         c->attr[2].f);
     }
     if (c->attr[0].i < NONE || c->attr[0].i > SUM) {
-        return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected reduction 0, 1 or 2, got %lld",
-                        c->op->name, (long long)c->attr[0].i);
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected reduction 0, 1 or 2, got %lld", c->op->name,
+                        (long long)c->attr[0].i);
     }
     return FNN_OK;
 }
@@ -164,11 +171,12 @@ static fnn_status check_labels(const fnn_call *c, const xent_job *j) {
     for (int64_t i = 0; i < j->rows; i++) {
         int64_t t = label(j, i);
         if (t != j->ignore && (t < 0 || t >= j->classes)) {
-            return fnn_fail(c->err, FNN_ERR_INDEX,
-                            "%s: expected labels from 0 to %lld (or ignore_index %lld), got "
-                            "%lld at position %lld",
-                            c->op->name, (long long)(j->classes - 1), (long long)j->ignore,
-                            (long long)t, (long long)i);
+            return fnn_fail(
+                c->err, FNN_ERR_INDEX,
+                "%s: expected labels from 0 to %lld (or ignore_index %lld), got "
+                "%lld at position %lld",
+                c->op->name, (long long)(j->classes - 1), (long long)j->ignore,
+                (long long)t, (long long)i);
         }
     }
     return FNN_OK;
@@ -221,8 +229,8 @@ static void xent_rows(void *context, int64_t lo, int64_t hi) {
                     all += class_weight(j, k) *
                            ((max - element(x + k * j->size, j->dtype)) + log_sum);
                 }
-                loss = (1 - j->smoothing) * loss +
-                       j->smoothing / (double)j->classes * all;
+                loss =
+                    (1 - j->smoothing) * loss + j->smoothing / (double)j->classes * all;
             }
         }
         set_element(j->loss + i * j->size, j->dtype, loss);
@@ -247,7 +255,8 @@ fnn_status fnn_run_cross_entropy(fnn_call *c) {
     if (j.reduction != NONE) {
         fnn_sum_contiguous(j.dtype, j.rows, j.loss, &sum[1], scratch);
         double total = element((char *)&sum[1], j.dtype);
-        set_element(c->out[0].data, j.dtype, j.reduction == MEAN ? total / norm : total);
+        set_element(c->out[0].data, j.dtype,
+                    j.reduction == MEAN ? total / norm : total);
     }
     return FNN_OK;
 }
@@ -263,10 +272,11 @@ fnn_status fnn_infer_cross_entropy_backward(fnn_call *c) {
     if (gy->ndim != (per_row ? 1 : 0) || (per_row && gy->shape[0] != rows) ||
         lse->dtype != FNN_FLOAT64 || lse->ndim != 1 || lse->shape[0] != rows ||
         !fnn_is_contiguous(lse) || norm->dtype != FNN_FLOAT64 || norm->ndim != 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "cross_entropy_backward: expected gy, lse and norm as cross_entropy "
-                        "gives them, got shapes %s, %s and %s",
-                        FNN_SHAPE(gy), FNN_SHAPE(lse), FNN_SHAPE(norm));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "cross_entropy_backward: expected gy, lse and norm as cross_entropy "
+            "gives them, got shapes %s, %s and %s",
+            FNN_SHAPE(gy), FNN_SHAPE(lse), FNN_SHAPE(norm));
     }
     fnn_like(&c->out[0], c->in[1], c->in[1]->dtype);
     return FNN_OK;
@@ -287,14 +297,14 @@ static void xent_backward_rows(void *context, int64_t lo, int64_t hi) {
             continue;
         }
         bool per_row = j->reduction == NONE;
-        double scale =
-            element(j->gy->data + (per_row ? i * j->gy->stride[0] * j->size : 0), j->dtype);
+        double scale = element(
+            j->gy->data + (per_row ? i * j->gy->stride[0] * j->size : 0), j->dtype);
         scale = j->reduction == MEAN ? scale / j->norm : scale;
         double hit = (1 - j->smoothing) * class_weight(j, t);
         double total = hit + each * j->weight_sum;
         const char *x = j->x->data + i * j->x->stride[0] * j->size;
-        fnn_k->xent_bwd[FNN_F64(j->dtype)](j->classes, x, j->lse[i], total, j->smooth, each, t,
-                                           hit, scale, gx);
+        fnn_k->xent_bwd[FNN_F64(j->dtype)](j->classes, x, j->lse[i], total, j->smooth,
+                                           each, t, hit, scale, gx);
     }
 }
 
@@ -314,7 +324,8 @@ fnn_status fnn_run_cross_entropy_backward(fnn_call *c) {
         j.smooth = smooth;
     }
     if (fnn_numel(j.x) > 0) {
-        fnn_parallel_for(j.rows, GRAIN_ELEMENTS / j.classes + 1, xent_backward_rows, &j);
+        fnn_parallel_for(j.rows, GRAIN_ELEMENTS / j.classes + 1, xent_backward_rows,
+                         &j);
     }
     return FNN_OK;
 }

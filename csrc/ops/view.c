@@ -23,10 +23,11 @@ fnn_status fnn_infer_reshape(fnn_call *c) {
         } else if (shape->ints[d] < 0 ||
                    __builtin_mul_overflow(known, shape->ints[d], &known)) {
             y->shape[d] = shape->ints[d];
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "reshape: expected sizes of at least 0, one of them -1 at most, "
-                            "got %s",
-                            FNN_SHAPE(y));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "reshape: expected sizes of at least 0, one of them -1 at most, "
+                "got %s",
+                FNN_SHAPE(y));
         }
     }
     if (free_dim >= 0 && known > 0 && total % known == 0) {
@@ -53,10 +54,11 @@ fnn_status fnn_infer_reshape(fnn_call *c) {
             left /= y->shape[d--];
         }
         if (left != 1) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "reshape: expected memory that views as %s without a copy, got "
-                            "shape %s with other strides (hint: contiguous())",
-                            FNN_SHAPE(y), FNN_SHAPE(x));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "reshape: expected memory that views as %s without a copy, got "
+                "shape %s with other strides (hint: contiguous())",
+                FNN_SHAPE(y), FNN_SHAPE(x));
         }
     }
     for (; d >= 0; d--) { /* leading ones */
