@@ -3,7 +3,7 @@ methods that fastnn/ops declares: change those."""
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 

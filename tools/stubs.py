@@ -80,12 +80,10 @@ def core() -> str:
 
 def ops() -> str:
     """fastnn/ops/__init__.pyi."""
-    lines = [
-        '"""Written by tools/stubs.py from what the op families declare."""\n',
-        "from fastnn.ops.optim import sgd_step as sgd_step",
-    ]
-    for name, function in sorted(_registry.PUBLIC.items()):
-        lines.append(f"from {function.__module__} import {name} as {name}")
+    found = [(f.__module__, name) for name, f in _registry.PUBLIC.items()]
+    found.append(("fastnn.ops.optim", "sgd_step"))
+    lines = ['"""Written by tools/stubs.py from what the op families declare."""\n']
+    lines += [f"from {module} import {name} as {name}" for module, name in sorted(found)]
     return "\n".join(lines) + "\n"
 
 
