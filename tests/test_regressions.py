@@ -231,3 +231,19 @@ def test_set_grad_enabled_decorates():
     x = fastnn.ones(2, requires_grad=True)
     assert autograd.is_grad_enabled()
     assert not f(x).requires_grad
+
+
+def test_optimizer_state_of_the_wrong_kind():
+    p = fastnn.nn.Parameter(fastnn.ones(3))
+    optimizer = fastnn.optim.SGD([p], lr=0.1, momentum=0.9)
+    p.grad = fastnn.ones(3)
+    optimizer.step()
+    state = optimizer.state_dict()
+    (key,) = state["state"][0]
+    for bad in (np.ones(3, np.float32), "x"):
+        with pytest.raises(TypeError, match="tensor or number"):
+            optimizer.load_state_dict({**state, "state": {0: {key: bad}}})
+    with pytest.raises(ValueError, match="float64"):
+        wrong = {0: {key: fastnn.ones(3).double()}}
+        optimizer.load_state_dict({**state, "state": wrong})
+    optimizer.load_state_dict(state)

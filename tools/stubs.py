@@ -83,7 +83,9 @@ def ops() -> str:
     found = [(f.__module__, name) for name, f in _registry.PUBLIC.items()]
     found.append(("fastnn.ops.optim", "sgd_step"))
     lines = ['"""Written by tools/stubs.py from what the op families declare."""\n']
-    lines += [f"from {module} import {name} as {name}" for module, name in sorted(found)]
+    lines += [
+        f"from {module} import {name} as {name}" for module, name in sorted(found)
+    ]
     return "\n".join(lines) + "\n"
 
 

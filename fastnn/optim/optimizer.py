@@ -199,7 +199,8 @@ class Optimizer:
         Parameters:
             state_dict : as state_dict() returns it.
 
-        Raises: ValueError where groups or shapes differ; nothing then has changed.
+        Raises: ValueError where groups, shapes or dtypes differ, TypeError for state that
+        is neither tensor nor number; nothing then has changed.
         """
         name = f"{type(self).__name__}.load_state_dict"
         groups, saved = state_dict["param_groups"], state_dict["state"]
@@ -217,12 +218,19 @@ class Optimizer:
                 raise ValueError(f"{name}: state for parameter {i}, which no group has")
             for key, value in values.items():
                 p = params[i]
-                shape = tuple(getattr(value, "shape", ()))
-                if shape not in ((), tuple(p.shape)):
-                    raise ValueError(
-                        f"{name}: {key} of parameter {i}: expected shape "
-                        f"{tuple(p.shape)}, got {shape}"
+                if not isinstance(value, (Tensor, int, float, bool, type(None))):
+                    raise TypeError(
+                        f"{name}: {key} of parameter {i}: expected a tensor or number, "
+                        f"got {type(value).__name__}"
                     )
+                if isinstance(value, Tensor) and value.ndim > 0:
+                    ours_is, got = (p.dtype, p.shape), (value.dtype, value.shape)
+                    if ours_is != got:
+                        raise ValueError(
+                            f"{name}: {key} of parameter {i}: expected "
+                            f"{p.dtype.name} {p.shape}, got {value.dtype.name} "
+                            f"{value.shape}"
+                        )
         for group in groups:
             self.check({**self.defaults, **group})
         for group, new in zip(self.param_groups, groups, strict=True):
