@@ -177,7 +177,13 @@ class _Context:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What save_for_backward kept."""
-        return self._saved if self._node is None else self._node().saved
+        if self._node is None:
+            return self._saved
+        node = self._node()
+        if node is None:
+            raise RuntimeError("saved_tensors: expected the graph, which is gone")
+        saved: tuple[Any, ...] = node.saved
+        return saved
 
 
 class Function:
