@@ -243,7 +243,7 @@ def test_optimizer_state_of_the_wrong_kind():
     for bad in (np.ones(3, np.float32), "x"):
         with pytest.raises(TypeError, match="tensor or number"):
             optimizer.load_state_dict({**state, "state": {0: {key: bad}}})
+    wrong = {0: {key: fastnn.ones(3).double()}}
     with pytest.raises(ValueError, match="float64"):
-        wrong = {0: {key: fastnn.ones(3).double()}}
         optimizer.load_state_dict({**state, "state": wrong})
     optimizer.load_state_dict(state)
