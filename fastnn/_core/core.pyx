@@ -7,7 +7,8 @@ One extension module from a few parts:
     types.pxi    dtype, device, errors
     tensor.pxi   Tensor
     op.pxi       Op: check, allocate, run, record
-    tape.pxi     Node and the backward pass
+    tape.pxi     Node: a recorded call
+    backward.pxi the backward pass over nodes
     interop.pxi  NumPy, DLPack, scalars, pickling
 """
 
@@ -36,6 +37,7 @@ include "types.pxi"
 include "tensor.pxi"
 include "op.pxi"
 include "tape.pxi"
+include "backward.pxi"
 include "interop.pxi"
 
 
