@@ -11,9 +11,29 @@ cdef struct Meta:
     int64_t shape[8]
 
 
+# What dying nodes held. A node that died inside another's death would recurse as deep as the
+# graph; instead it leaves its belongings here, and the first one takes them apart in a loop.
+cdef list remains = []
+cdef bint burying = False
+
+
+cdef void bury(Node node) noexcept:
+    global burying
+    remains.append(node.edges)
+    remains.append(node.kept)
+    if node.op is None:  # a custom function, whose context may hold tensors
+        remains.append(node.function)
+    node.edges = node.kept = node.function = None
+    if burying:
+        return
+    burying = True
+    while remains:
+        remains.pop()
+    burying = False
+
+
 @cython.final
 @cython.freelist(128)
-@cython.trashcan(True)
 cdef class Node:
     """A recorded call, as gradient functions see it.
 
@@ -44,6 +64,7 @@ cdef class Node:
 
     def __dealloc__(self):
         fnn_free(self.meta)
+        bury(self)
 
     @property
     def saved(self):
