@@ -3,15 +3,7 @@
 The names are PyTorch's: change the import and keep the program.
 """
 
-try:
-    from fastnn import _core
-except ImportError as error:
-    raise ImportError(
-        "fastnn: expected the compiled extension fastnn._core, got none. In the source tree, "
-        "run `python -m pip install .` and start Python from another folder, or install "
-        "with `python -m pip install -e .`"
-    ) from error
-
+from fastnn import _load  # isort: skip (first: it loads the extension)
 from fastnn import autograd as autograd
 from fastnn import nn as nn
 from fastnn import ops as ops
