@@ -76,6 +76,16 @@ cdef Tensor add_up(object a, Tensor b):
     return b if a is None else run_op(ADD, (a, b), None)
 
 
+cdef int send(dict pending, list heap, Node node, int output, Tensor g) except -1:
+    """Adds g to the gradient of a node's output; a node that gets its first becomes pending."""
+    cdef list gys = pending.get(node)
+    if gys is None:
+        gys = pending[node] = [None] * node.n_out
+        push(heap, node)
+    gys[output] = add_up(gys[output], g)
+    return 0
+
+
 cdef Tensor apply_hooks(dict hooks, Tensor g):
     for hook in list(hooks.values()):
         replaced = hook(g)
@@ -223,7 +233,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
     cdef list gys
     cdef set useful = None
     cdef Tensor root, g, x
-    cdef Node node, source
+    cdef Node node
     cdef int i
     for item in roots:
         as_recorded(item)
@@ -245,11 +255,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                 if useful is None or root in useful:
                     leaves[root] = add_up(leaves.get(root), g)
                 continue
-            gys = pending.get(root.node)
-            if gys is None:
-                gys = pending[root.node] = [None] * root.node.n_out
-                push(heap, root.node)
-            gys[root.output] = add_up(gys[root.output], g)
+            send(pending, heap, root.node, root.output, g)
         while heap:
             node = pop(heap)
             gys = pending.pop(node)
@@ -299,12 +305,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                 if isinstance(edge, Tensor):
                     leaves[edge] = add_up(leaves.get(edge), g)
                     continue
-                source = <Node> edge
-                gys = pending.get(source)
-                if gys is None:
-                    gys = pending[source] = [None] * source.n_out
-                    push(heap, source)
-                gys[node.edge_output[i]] = add_up(gys[node.edge_output[i]], g)
+                send(pending, heap, <Node> edge, node.edge_output[i], g)
             if not retain:
                 node.free()
         g = None
@@ -317,7 +318,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
 
 cdef int finish_leaves(dict leaves, inputs, list result, bint create_graph,
                        bint accumulates) except -1:
-    """Hooks, then .grad or the results of grad()."""
+    """Hooks, then .grad or the results of grad(). Only leaves that were asked for are here."""
     cdef Tensor leaf, g
     cdef set taken = set()
     cdef int i
@@ -329,7 +330,7 @@ cdef int finish_leaves(dict leaves, inputs, list result, bint create_graph,
             for i, x in enumerate(inputs):
                 if x is leaf:
                     result[i] = g
-        if accumulates and (inputs is None or any([x is leaf for x in inputs])):
+        if accumulates:
             accumulate(leaf, g, create_graph, taken)
     return 0
 
