@@ -1,4 +1,4 @@
-"""Generic tests: every row of the op table and every composite, from tests/samples.py."""
+"""Generic tests: every row of the op table and every composite, from tests/samples/."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def widened(value):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_stop_of_the_journey_is_there(name):
-    assert name in ROWS, f"tests/samples.py has no row for {name}"
+    assert name in ROWS, f"tests/samples/ has no row for {name}"
     assert ROWS[name].samples and ROWS[name].hostile
     declared = TABLE[name].differentiable + (name in NO_GRADIENT)
     assert declared == 1, f"{name}: declare @gradient or no_gradient in fastnn/ops"

@@ -1,6 +1,7 @@
 """The op families: public functions, gradients and references, one file per family."""
 
 from fastnn.ops import (
+    activations,
     copies,
     creation,
     elementwise,

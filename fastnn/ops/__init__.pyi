@@ -1,5 +1,11 @@
 """Written by tools/stubs.py from what the op families declare."""
 
+from fastnn.ops.activations import gelu as gelu
+from fastnn.ops.activations import relu as relu
+from fastnn.ops.activations import sigmoid as sigmoid
+from fastnn.ops.activations import silu as silu
+from fastnn.ops.activations import softplus as softplus
+from fastnn.ops.activations import tanh as tanh
 from fastnn.ops.copies import clone as clone
 from fastnn.ops.creation import arange as arange
 from fastnn.ops.creation import as_tensor as as_tensor
@@ -21,7 +27,6 @@ from fastnn.ops.elementwise import eq as eq
 from fastnn.ops.elementwise import erf as erf
 from fastnn.ops.elementwise import exp as exp
 from fastnn.ops.elementwise import ge as ge
-from fastnn.ops.elementwise import gelu as gelu
 from fastnn.ops.elementwise import gt as gt
 from fastnn.ops.elementwise import le as le
 from fastnn.ops.elementwise import log as log
@@ -32,14 +37,9 @@ from fastnn.ops.elementwise import mul as mul
 from fastnn.ops.elementwise import ne as ne
 from fastnn.ops.elementwise import neg as neg
 from fastnn.ops.elementwise import pow as pow
-from fastnn.ops.elementwise import relu as relu
-from fastnn.ops.elementwise import sigmoid as sigmoid
 from fastnn.ops.elementwise import sign as sign
-from fastnn.ops.elementwise import silu as silu
-from fastnn.ops.elementwise import softplus as softplus
 from fastnn.ops.elementwise import sqrt as sqrt
 from fastnn.ops.elementwise import sub as sub
-from fastnn.ops.elementwise import tanh as tanh
 from fastnn.ops.elementwise import where as where
 from fastnn.ops.losses import cross_entropy as cross_entropy
 from fastnn.ops.losses import log_softmax as log_softmax

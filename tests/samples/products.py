@@ -1,0 +1,97 @@
+"""Rows of products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from samples._rows import ROWS, Hostile, Row, Sample, integers, normal
+
+
+def _matmul_scale(a: Any, b: Any) -> Any:
+    return np.matmul(np.abs(a), np.abs(b))
+
+
+def _linear_scale(x: Any, w: Any, b: Any = None, act: int = 0) -> Any:
+    return np.abs(x) @ np.abs(w).T + (0 if b is None else np.abs(b))
+
+
+_tight = {"float32": 5e-7, "float64": 1e-15}
+ROWS["matmul"] = Row(
+    [
+        Sample((normal(3, 4), normal(4, 5))),
+        Sample((normal(1, 1), normal(1, 1))),
+        Sample((normal(2, 3, 4), normal(2, 4, 5)), rows=(0, 1)),
+        Sample((normal(2, 3, 4), normal(4, 2)), rows=(0,)),
+        Sample((normal(3, 4), normal(2, 4, 2))),
+        Sample((normal(2, 1, 3, 4), normal(3, 4, 2))),
+        Sample((normal(3, 0), normal(0, 2))),
+        Sample((normal(0, 3), normal(3, 2))),
+        Sample((normal(17, 300), normal(300, 33)), smooth=False),
+        Sample((normal(1, 513), normal(513, 70)), smooth=False),
+    ],
+    big=[
+        Sample((normal(130, 300), normal(300, 170)), rows=(0,)),
+        Sample((normal(9, 40, 50), normal(9, 50, 60)), rows=(0, 1)),
+        Sample((normal(70, 3, 40), normal(40, 50)), rows=(0,)),
+    ],
+    hostile=[
+        Hostile((normal(3, 4), normal(3, 4)), ValueError, "matmul.*4 rows"),
+        Hostile((normal(4), normal(4, 2)), ValueError, "two dimensions"),
+        Hostile((integers(0, 3, 2, 2), integers(0, 3, 2, 2)), TypeError, "matmul"),
+        Hostile((normal(2, 3, 4), normal(3, 4, 2)), ValueError, "batch"),
+        Hostile(
+            (normal(2, 2), normal(2, 2).astype(np.float32)), TypeError, "one dtype"
+        ),
+    ],
+    rtol=_tight,
+    scale=_matmul_scale,
+)
+_linear_hostile = [
+    Hostile((normal(8, 5), normal(3, 4), None), ValueError, "linear.*4 features"),
+    Hostile(
+        (normal(8, 4), normal(4), None), ValueError, r"weight of shape \(out, in\)"
+    ),
+    Hostile(
+        (normal(8, 4), normal(3, 4), normal(4)), ValueError, r"bias of shape \(3,\)"
+    ),
+    Hostile(
+        (normal(8, 4).astype(np.float32), normal(3, 4), None), TypeError, "one dtype"
+    ),
+    Hostile((integers(0, 2, 8, 4), normal(3, 4), None), TypeError, "linear"),
+    Hostile((normal(), normal(3, 4), None), ValueError, "4 features"),
+]
+ROWS["linear"] = Row(
+    [
+        Sample((normal(8, 4), normal(3, 4), normal(3)), rows=(0,)),
+        Sample((normal(8, 4), normal(3, 4), None), rows=(0,)),
+        Sample((normal(4), normal(3, 4), normal(3))),
+        Sample((normal(2, 3, 4), normal(5, 4), normal(5)), rows=(0,)),
+        Sample((normal(0, 4), normal(3, 4), normal(3))),
+        Sample((normal(3, 0), normal(2, 0), normal(2))),
+        Sample((normal(3, 4), normal(0, 4), normal(0))),
+    ],
+    big=[Sample((normal(130, 300), normal(170, 300), normal(170)), rows=(0,))],
+    hostile=list(_linear_hostile),
+    rtol=_tight,
+    scale=_linear_scale,
+)
+ROWS["linear_act"] = Row(
+    [
+        Sample((normal(8, 4), normal(3, 4), normal(3), act), rows=(0,))
+        for act in (1, 2, 3)
+    ]
+    + [Sample((normal(8, 4), normal(3, 4), normal(3), 4), rows=(0,), smooth=False)],
+    big=[
+        Sample((normal(130, 300), normal(170, 300), normal(170), act), rows=(0,))
+        for act in (1, 2, 3, 4)
+    ],
+    hostile=[
+        Hostile((*h.args, 1), h.error, h.match.replace("linear", "linear"))
+        for h in _linear_hostile
+    ]
+    + [Hostile((normal(8, 4), normal(3, 4), None, 9), ValueError, "activation")],
+    rtol={"float32": 5e-6, "float64": 1e-13},
+    scale=lambda x, w, b, act: np.maximum(_linear_scale(x, w, b), 1),
+)
