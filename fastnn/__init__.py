@@ -32,3 +32,5 @@ from fastnn.autograd import set_grad_enabled as set_grad_enabled
 from fastnn.ops import *  # noqa: F403
 from fastnn.ops.random import Generator as Generator
 from fastnn.ops.random import default_generator as default_generator
+from fastnn.serialization import load as load
+from fastnn.serialization import save as save
