@@ -89,6 +89,14 @@ void fnn_set_contiguous(fnn_tensor *t); /* fills stride from shape */
 const char *fnn_shape_text(const fnn_tensor *t, char *buffer, size_t size);
 #define FNN_SHAPE(t) fnn_shape_text((t), (char[160]){0}, 160)
 
+/* A tensor's bytes, and whether they are written. */
+typedef struct {
+    const char *lo, *hi;
+    bool written;
+} fnn_range;
+/* Whether a written range overlaps another one; sorts them. */
+bool fnn_any_overlap(fnn_range *ranges, int n);
+
 /* Lowest and highest byte that t touches, [*lo, *hi); empty tensors give lo == hi. */
 void fnn_byte_range(const fnn_tensor *t, const char **lo, const char **hi);
 
@@ -154,6 +162,7 @@ typedef struct fnn_op fnn_op;
 typedef struct {
     const fnn_op *op;
     int n_in;
+    int count;             /* tensors in each list, where op->many is not 0 */
     fnn_tensor *const *in; /* NULL where an optional input is absent */
     uint32_t weak_in;      /* bit i: input i was a Python number (promotes weakly) */
     const fnn_attr *attr;
@@ -173,7 +182,7 @@ enum {
 
 struct fnn_op {
     const char *name;
-    const char *inputs;  /* "a b?", "xs*", "p!": '?' optional, '*' many, '!' written */
+    const char *inputs;  /* "a b?", "xs*", "p!": '?' optional, '*' list, '!' written */
     const char *outputs; /* "y mask" */
     const char *attributes; /* "dim:int keepdim:bool=0 axes:ints=" */
     fnn_status (*infer)(fnn_call *c);
@@ -182,10 +191,16 @@ struct fnn_op {
     int kernel; /* which row of kernels.def a shared launcher uses */
     unsigned flags;
     /* parsed from the strings above by fnn_ops_init */
-    int n_in, min_in, n_out, n_attr; /* n_in is -1 where any number is taken */
-    uint32_t optional, writes;       /* bit i: input i may be absent, is written */
+    int n_in, min_in, n_out, n_attr;
+    uint32_t optional, writes, many; /* bit i: input i may be absent, is written, is a
+                                        list; all lists of a call have one length */
     fnn_attr_spec attr[FNN_MAX_ATTRS];
 };
+
+/* A call's tensors stand in the order of the row, each list in full: where input `input`
+ * begins, and which input tensor i belongs to. */
+int fnn_first(const fnn_call *c, int input);
+int fnn_input_of(const fnn_call *c, int i);
 
 enum {
 #define OP(name, ...) FNN_OP_##name,

@@ -69,13 +69,27 @@ typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double t
 /* In place over n pairs of uniforms, u1 in (0, 1], u2 in [0, 1): two normals each. */
 typedef void (*fnn_box_muller_fn)(ptrdiff_t n, void *u1, void *u2);
 
+/* Optimizer steps, see kernels/step.inc.h: what to do, and with which scalars. */
+enum {
+    FNN_STEP_MAXIMIZE = 1,
+    FNN_STEP_DECAY = 2,     /* g += s[0] p */
+    FNN_STEP_DECOUPLED = 4, /* p *= s[0] */
+    FNN_STEP_MOMENTUM = 8,
+    FNN_STEP_NESTEROV = 16,
+    FNN_STEP_FIRST = 32, /* the momentum buffer becomes the gradient */
+    FNN_STEP_CENTERED = 64,
+    FNN_STEP_AMSGRAD = 128,
+    FNN_STEP_RECTIFIED = 256,
+};
+#define FNN_S_DECAY 0
+#define FNN_STEP_SCALARS 8
+#define FNN_STEP_STATES 3
 typedef struct {
-    double lr, momentum, dampening, weight_decay;
-    bool nesterov, maximize, first; /* first: buf = gradient */
-} fnn_sgd_args;
-/* buf may be NULL (no momentum). */
-typedef void (*fnn_sgd_fn)(ptrdiff_t n, void *p, const void *g, void *buf,
-                           const fnn_sgd_args *args);
+    double s[FNN_STEP_SCALARS];
+    unsigned flags;
+} fnn_step;
+/* x: parameter, gradient, up to FNN_STEP_STATES states or NULL; n elements of each. */
+typedef void (*fnn_step_fn)(ptrdiff_t n, void *const *x, const fnn_step *step);
 
 /* n rounds of independent fused multiply-adds in registers; returns the flops done and
  * writes one element to sink. For benchmarks. */

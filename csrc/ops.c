@@ -46,19 +46,35 @@ static bool next_word(const char **s, char *word, size_t size) {
     return n > 0;
 }
 
+int fnn_first(const fnn_call *c, int input) {
+    int at = 0;
+    for (int k = 0; k < input; k++) {
+        at += c->op->many >> k & 1 ? c->count : 1;
+    }
+    return at;
+}
+
+int fnn_input_of(const fnn_call *c, int i) {
+    int input = 0;
+    for (; input + 1 < c->op->n_in; input++) {
+        int n = c->op->many >> input & 1 ? c->count : 1;
+        if (i < n) {
+            break;
+        }
+        i -= n;
+    }
+    return input;
+}
+
 static void parse_op(fnn_op *op) {
     char word[64];
     const char *s = op->inputs;
     while (next_word(&s, word, sizeof word)) {
         uint32_t bit = 1u << op->n_in++;
-        bool optional = strchr(word, '?') || strchr(word, '*');
         op->optional |= strchr(word, '?') ? bit : 0;
         op->writes |= strchr(word, '!') ? bit : 0;
-        op->min_in += !optional;
-        if (strchr(word, '*')) {
-            op->n_in = -1;
-            break;
-        }
+        op->many |= strchr(word, '*') ? bit : 0;
+        op->min_in += !strchr(word, '?');
     }
     s = op->outputs;
     while (next_word(&s, word, sizeof word)) {

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const struct {
     const char *name;
@@ -99,4 +100,28 @@ void fnn_byte_range(const fnn_tensor *t, const char **lo, const char **hi) {
     int64_t size = fnn_dtype_size(t->dtype);
     *lo = t->data + first * size;
     *hi = t->data + (last + 1) * size;
+}
+
+static int by_address(const void *a, const void *b) {
+    const fnn_range *x = a, *y = b;
+    return (x->lo > y->lo) - (x->lo < y->lo);
+}
+
+bool fnn_any_overlap(fnn_range *ranges, int n) {
+    qsort(ranges, (size_t)n, sizeof *ranges, by_address);
+    const char *end = NULL, *written_end = NULL; /* the furthest so far */
+    for (int i = 0; i < n; i++) {
+        const fnn_range *r = &ranges[i];
+        if (r->lo == r->hi) {
+            continue;
+        }
+        if (r->lo < written_end || (r->written && r->lo < end)) {
+            return true;
+        }
+        end = r->hi > end ? r->hi : end;
+        if (r->written && r->hi > written_end) {
+            written_end = r->hi;
+        }
+    }
+    return false;
 }

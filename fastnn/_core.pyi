@@ -215,6 +215,7 @@ class Op:
     outputs: tuple[str, ...]
     attributes: tuple[str, ...]
     flags: list[str]
+    written: tuple[str, ...]
     differentiable: builtins.bool
     def __call__(self, *args: Any) -> Tensor: ...  # of Tensors, with several outputs
     def into(self, out: Tensor, *args: Any) -> Tensor: ...

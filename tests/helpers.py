@@ -55,12 +55,19 @@ def laid_out(array: Any, layout: str) -> Any:
 
 
 def arrays(result: Any) -> list[Any]:
-    """The tensors of a result as arrays."""
+    """The tensors, arrays and numbers of a result, lists in it too, as arrays."""
     if isinstance(result, Tensor):
         return [result.numpy(force=True)]
     if isinstance(result, (tuple, list)):
         return [a for r in result for a in arrays(r)]
-    return []
+    return [] if result is None else [np.asarray(result)]
+
+
+def flat(args: Any) -> list[Tensor]:
+    """The tensors among arguments, those in lists too."""
+    if isinstance(args, (tuple, list)):
+        return [x for a in args for x in flat(a)]
+    return [args] if isinstance(args, Tensor) else []
 
 
 def assert_same_bits(got: Any, expected: Any, what: str = "") -> None:

@@ -12,7 +12,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from helpers import arrays, assert_same_bits
+from helpers import arrays, assert_same_bits, flat
 from samples import ROWS, arguments, callable_for
 
 import fastnn
@@ -52,7 +52,7 @@ def outcome(name, sample, dtype):
     """The call's results, and its arguments where it writes them."""
     args = arguments(name, sample, dtype)
     result = callable_for(name)(*args, **sample.kwargs)
-    written = [a for a in args if isinstance(a, fastnn.Tensor) and a._version]
+    written = [a for a in flat(args) if a._version]
     return [*([] if result is None else arrays(result)), *arrays(written)]
 
 

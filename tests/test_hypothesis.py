@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import arrays, laid_out
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import ROWS
 
@@ -93,7 +93,7 @@ anything = st.one_of(
 
 def expected(name, args):
     """The NumPy reference on the same arguments, in float64; None where it has no say."""
-    if name not in REFERENCES:
+    if name not in REFERENCES or not TABLE[name].outputs:
         return None
     wide = []
     for a in args:
@@ -166,10 +166,11 @@ def test_tensors_of_any_shape_with_plausible_attributes(name):
     @SETTINGS
     @given(st.data())
     def run(data):
-        inputs = [data.draw(blocks()) for _ in op.inputs]
-        if name == "cat":
-            inputs = [data.draw(st.lists(blocks(), max_size=4))]
-        assume(name != "sgd_step" or len(inputs) == 4)
+        lists = len(op.inputs) > 4 or name in ("cat", "sgd_step")
+        one = st.lists(blocks(), max_size=4) if lists else blocks()
+        inputs = [data.draw(one) for _ in op.inputs]
+        if len(inputs) > 1 and lists:
+            inputs[0] = data.draw(blocks())
         check(name, [*inputs, *data.draw(st.sampled_from(pool))])
 
     run()

@@ -9,6 +9,7 @@ import pytest
 
 import fastnn
 from fastnn import Tensor, _core, autograd
+from fastnn.ops.optim import optimizer_step
 
 
 def in_threads(n, function):
@@ -142,10 +143,12 @@ def test_a_vector_product_into_the_wrong_output():
 def test_an_optimizer_step_over_shared_memory():
     hyper = fastnn.tensor([0.5, 0, 0, 0], dtype=fastnn.float64)
     b = fastnn.ones(2000)
-    fastnn.ops.sgd_step(b[1:], b[:-1], None, hyper)
+    optimizer_step("sgd", hyper, [b[1:]], [b[:-1]], [None])
     assert b[1:].numpy().min() == b[1:].numpy().max() == 0.5
-    with pytest.raises(ValueError, match="overlaps"):
-        fastnn.ops.sgd_step(b[1:], fastnn.ones(1999), b[:-1], hyper)
+    for params, buffers in (([b[1:]], [b[:-1]]), ([b, b[3:]], None)):
+        grads = [fastnn.ones(*p.shape) for p in params]
+        with pytest.raises(ValueError, match="overlap"):
+            optimizer_step("sgd", hyper, params, grads, [buffers])
 
 
 def test_a_square_has_the_same_bits_however_it_is_asked_for():

@@ -81,7 +81,6 @@ def core() -> str:
 def ops() -> str:
     """fastnn/ops/__init__.pyi."""
     found = [(f.__module__, name) for name, f in _registry.PUBLIC.items()]
-    found.append(("fastnn.ops.optim", "sgd_step"))
     lines = ['"""Written by tools/stubs.py from what the op families declare."""\n']
     lines += [
         f"from {module} import {name} as {name}" for module, name in sorted(found)

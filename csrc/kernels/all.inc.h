@@ -4,6 +4,6 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/softmax.inc.h"
 #include "kernels/random.inc.h"
-#include "kernels/sgd.inc.h"
+#include "kernels/step.inc.h"
 #include "kernels/gemm.inc.h"
 #include "kernels/peak.inc.h"

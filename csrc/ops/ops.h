@@ -36,7 +36,7 @@ INFER(cross_entropy_backward)
 INFER(random)
 INFER(permutation)
 INFER(dropout)
-INFER(sgd)
+INFER(step)
 #undef INFER
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
@@ -67,8 +67,19 @@ RUN(uniform)
 RUN(normal)
 RUN(permutation)
 RUN(dropout)
-RUN(sgd)
+RUN(step)
 #undef RUN
+
+/* Optimizers, see optim.c. */
+enum {
+    FNN_SGD,
+    FNN_ADAGRAD,
+    FNN_ADADELTA,
+    FNN_RMSPROP,
+    FNN_ADAM,
+    FNN_NADAM,
+    FNN_RADAM
+};
 
 /* ---- shapes and dtypes (infer.c) ---------------------------------------------------- */
 

@@ -1,65 +1,286 @@
-/* Optimizer updates: one pass over parameter, gradient and state. */
+/* Optimizer updates: one pass over the parameters, gradients and states of many tensors.
+ *
+ * A step counts every tensor's steps up first, one after another. Then the elements of all
+ * tensors, end to end, are cut over the threads; each piece works out its tensors' scalars
+ * from hyperparameters and step count in float64, and runs the kernel. */
 #include "ops.h"
 
 #define GRAIN 16384
 
+enum { HYPER, PARAMETERS, GRADIENTS, STATES }; /* the order of a row's inputs */
+
 typedef struct {
-    char *p, *buffer;
-    const char *g;
-    int dtype;
-    fnn_sgd_args args;
-} job;
+    const double *hyper;
+    double t, product; /* step count, product of mu (NAdam) */
+    unsigned flags;    /* of the call, and states that are there */
+} facts;
+
+/* b^n by squaring, each product with its error: right to the last place, unlike libm's pow
+ * the same on every machine. */
+static double power(double b, double n) {
+    if (!(n >= 0 && n < 9e15)) {
+        return 0;
+    }
+    double hi = 1, lo = 0, low = 0;
+    for (int64_t i = (int64_t)n; i > 0; i /= 2) {
+        if (i & 1) {
+            double p = hi * b;
+            lo = fma(hi, b, -p) + (hi * low + lo * b);
+            hi = p;
+        }
+        double square = b * b;
+        low = fma(b, b, -square) + 2 * b * low;
+        b = square;
+    }
+    return hi + lo;
+}
+
+/* ---- scalars, see kernels/step.inc.h ------------------------------------------------- */
+
+/* s0 and its flag: weight decay as PyTorch does it, as a part of g or beside it. */
+static void decay(const facts *f, fnn_step *step, double weight_decay) {
+    step->flags = f->flags & ~(unsigned)FNN_STEP_DECOUPLED;
+    if (weight_decay != 0) {
+        bool decoupled = f->flags & FNN_STEP_DECOUPLED;
+        step->s[0] = decoupled ? 1 - f->hyper[0] * weight_decay : weight_decay;
+        step->flags |= decoupled ? FNN_STEP_DECOUPLED : FNN_STEP_DECAY;
+    }
+}
+
+static void sgd(const facts *f, fnn_step *step) {
+    const double *h = f->hyper; /* lr, momentum, dampening, weight decay */
+    decay(f, step, h[3]);
+    if (h[1] == 0) {
+        step->flags &= ~(unsigned)FNN_STEP_MOMENTUM;
+    }
+    step->s[1] = h[0];
+    step->s[2] = h[1];
+    step->s[3] = 1 - h[2];
+}
+
+static void adagrad(const facts *f, fnn_step *step) {
+    const double *h = f->hyper; /* lr, lr decay, weight decay, eps */
+    decay(f, step, h[2]);
+    step->s[1] = h[0] / (1 + (f->t - 1) * h[1]);
+    step->s[2] = h[3];
+}
+
+static void adadelta(const facts *f, fnn_step *step) {
+    const double *h = f->hyper; /* lr, rho, eps, weight decay */
+    decay(f, step, h[3]);
+    step->s[1] = h[0];
+    step->s[2] = h[2];
+    step->s[3] = h[1];
+    step->s[4] = 1 - h[1];
+}
+
+static void rmsprop(const facts *f, fnn_step *step) {
+    const double *h = f->hyper; /* lr, alpha, eps, weight decay, momentum */
+    decay(f, step, h[3]);
+    step->s[1] = h[0];
+    step->s[2] = h[2];
+    step->s[3] = h[1];
+    step->s[4] = 1 - h[1];
+    step->s[5] = h[4];
+}
+
+/* What Adam, NAdam and RAdam share; returns 1 - beta2^t. */
+static double moments(const facts *f, fnn_step *step) {
+    const double *h = f->hyper; /* lr, beta 1, beta 2, eps, weight decay */
+    double rest = 1 - power(h[2], f->t);
+    decay(f, step, h[4]);
+    step->s[1] = h[0] / (1 - power(h[1], f->t));
+    step->s[2] = h[3];
+    step->s[3] = 1 - h[1];
+    step->s[4] = h[2];
+    step->s[5] = 1 - h[2];
+    step->s[6] = 1 / sqrt(rest);
+    return rest;
+}
+
+static void adam(const facts *f, fnn_step *step) { moments(f, step); }
+
+/* beta 1 (1 - 0.96^(t d) / 2), Dozat's schedule of momentum. */
+static double nadam_mu(const double *hyper, double t) {
+    double y, x = t * hyper[5] * -0.040821994520255166; /* log 0.96, nearest double */
+    fnn_k->map[FNN_MAP_exp][1](1, &y, (const void *[]){&x}, (ptrdiff_t[]){1});
+    return hyper[1] * (1 - 0.5 * y);
+}
+
+static void nadam(const facts *f, fnn_step *step) {
+    const double *h = f->hyper;
+    double mu = nadam_mu(h, f->t), next = nadam_mu(h, f->t + 1);
+    moments(f, step);
+    step->s[1] = h[0] * (1 - mu) / (1 - f->product);
+    step->s[7] = h[0] * next / (1 - f->product * next);
+}
+
+static void radam(const facts *f, fnn_step *step) {
+    const double *h = f->hyper;
+    double rest = moments(f, step);
+    double rho_inf = 2 / (1 - h[2]) - 1;
+    double rho = rho_inf - 2 * f->t * (1 - rest) / rest;
+    if (rho > 5) {
+        step->flags |= FNN_STEP_RECTIFIED;
+        step->s[6] = sqrt(rest) * sqrt((rho - 4) * (rho - 2) * rho_inf /
+                                       ((rho_inf - 4) * (rho_inf - 2) * rho));
+    }
+}
+
+static const struct {
+    int hyper, states, counters;   /* how many */
+    unsigned attr[3];              /* flag of each attribute */
+    unsigned has[FNN_STEP_STATES]; /* flag of a state that is there */
+    void (*scalars)(const facts *f, fnn_step *step);
+} algorithms[] = {
+    [FNN_SGD] = {4,
+                 1,
+                 0,
+                 {FNN_STEP_NESTEROV, FNN_STEP_MAXIMIZE, FNN_STEP_FIRST},
+                 {FNN_STEP_MOMENTUM},
+                 sgd},
+    [FNN_ADAGRAD] = {4, 1, 1, {FNN_STEP_MAXIMIZE}, {0}, adagrad},
+    [FNN_ADADELTA] = {4, 2, 1, {FNN_STEP_MAXIMIZE}, {0}, adadelta},
+    [FNN_RMSPROP] = {5,
+                     3,
+                     1,
+                     {FNN_STEP_MAXIMIZE},
+                     {0, FNN_STEP_MOMENTUM, FNN_STEP_CENTERED},
+                     rmsprop},
+    [FNN_ADAM] = {5,
+                  3,
+                  1,
+                  {FNN_STEP_DECOUPLED, FNN_STEP_MAXIMIZE},
+                  {0, 0, FNN_STEP_AMSGRAD},
+                  adam},
+    [FNN_NADAM] = {6, 2, 2, {FNN_STEP_DECOUPLED, FNN_STEP_MAXIMIZE}, {0}, nadam},
+    [FNN_RADAM] = {5, 2, 1, {FNN_STEP_DECOUPLED, FNN_STEP_MAXIMIZE}, {0}, radam},
+};
+
+static fnn_step_fn kernel(int algorithm, int dtype) {
+    const fnn_step_fn *const kernels[] = {
+        [FNN_SGD] = fnn_k->step_sgd,           [FNN_ADAGRAD] = fnn_k->step_adagrad,
+        [FNN_ADADELTA] = fnn_k->step_adadelta, [FNN_RMSPROP] = fnn_k->step_rmsprop,
+        [FNN_ADAM] = fnn_k->step_adam,         [FNN_NADAM] = fnn_k->step_nadam,
+        [FNN_RADAM] = fnn_k->step_radam,
+    };
+    return kernels[algorithm][FNN_F64(dtype)];
+}
+
+/* ---- checks -------------------------------------------------------------------------- */
 
 static bool same_shape(const fnn_tensor *a, const fnn_tensor *b) {
     return a->ndim == b->ndim && a->dtype == b->dtype &&
            memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0;
 }
 
-fnn_status fnn_infer_sgd(fnn_call *c) {
-    const fnn_tensor *p = c->in[0], *hyper = c->in[3];
-    FNN_TRY(fnn_expect_float(c, 0, "parameter"));
-    static const char *const names[] = {"parameter", "gradient", "buffer"};
-    for (int i = 0; i < 3; i++) {
-        const fnn_tensor *t = c->in[i];
-        if (t != NULL && (!same_shape(t, p) || !fnn_is_contiguous(t))) {
-            return fnn_fail(
-                c->err, FNN_ERR_VALUE,
-                "sgd_step: expected contiguous %s like the parameter %s %s, got "
-                "%s %s",
-                names[i], fnn_dtype_name(p->dtype), FNN_SHAPE(p),
-                fnn_dtype_name(t->dtype), FNN_SHAPE(t));
-        }
+/* The name of tensor i's input, from the row. */
+static const char *name_of(const fnn_call *c, int i, char *name, size_t size) {
+    const char *p = c->op->inputs;
+    for (int skip = fnn_input_of(c, i); skip > 0; skip--) {
+        p = strchr(p, ' ') + 1;
     }
-    if (hyper->dtype != FNN_FLOAT64 || hyper->ndim != 1 || hyper->shape[0] != 4 ||
+    size_t n = strcspn(p, "*!? ");
+    n = n < size ? n : size - 1;
+    memcpy(name, p, n);
+    name[n] = '\0';
+    return name;
+}
+
+fnn_status fnn_infer_step(fnn_call *c) {
+    int algorithm = c->op->kernel, n = algorithms[algorithm].hyper;
+    int counters = fnn_first(c, STATES + algorithms[algorithm].states);
+    const fnn_tensor *hyper = c->in[HYPER];
+    char name[32];
+    if (hyper->dtype != FNN_FLOAT64 || hyper->ndim != 1 || hyper->shape[0] != n ||
         !fnn_is_contiguous(hyper)) {
         return fnn_fail(
             c->err, FNN_ERR_VALUE,
-            "sgd_step: expected hyper of dtype float64 and shape (4,), got %s %s",
-            fnn_dtype_name(hyper->dtype), FNN_SHAPE(hyper));
+            "%s: expected hyper of dtype float64 and shape (%d,), got %s %s",
+            c->op->name, n, fnn_dtype_name(hyper->dtype), FNN_SHAPE(hyper));
+    }
+    for (int i = 1; i < c->n_in; i++) {
+        const fnn_tensor *t = c->in[i], *p = c->in[1 + (i - 1) % c->count];
+        name_of(c, i, name, sizeof name);
+        if (t == NULL) {
+            continue;
+        }
+        if (i >= counters) {
+            if (t->dtype != FNN_FLOAT64 || t->ndim != 0) {
+                return fnn_fail(
+                    c->err, FNN_ERR_VALUE,
+                    "%s: expected %s of dtype float64 and shape (), got %s %s",
+                    c->op->name, name, fnn_dtype_name(t->dtype), FNN_SHAPE(t));
+            }
+        } else if (!fnn_is_float(t->dtype)) {
+            return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected float %s, got %s",
+                            c->op->name, name, fnn_dtype_name(t->dtype));
+        } else if (!same_shape(t, p) || !fnn_is_contiguous(t)) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "%s: expected contiguous %s like the parameter, %s %s, got "
+                            "%s %s at position %d",
+                            c->op->name, name, fnn_dtype_name(p->dtype), FNN_SHAPE(p),
+                            fnn_dtype_name(t->dtype), FNN_SHAPE(t), (i - 1) % c->count);
+        }
     }
     return FNN_OK;
 }
 
-static void sgd_range(void *context, int64_t lo, int64_t hi) {
-    const job *j = context;
-    ptrdiff_t at = lo * fnn_dtype_size(j->dtype);
-    fnn_k->sgd[FNN_F64(j->dtype)](hi - lo, j->p + at, j->g + at,
-                                  j->buffer ? j->buffer + at : NULL, &j->args);
+/* ---- the step ------------------------------------------------------------------------ */
+
+static double *counter(const fnn_call *c, int which, int k) {
+    int at = fnn_first(c, STATES + algorithms[c->op->kernel].states + which);
+    return (double *)(void *)c->in[at + k]->data;
 }
 
-fnn_status fnn_run_sgd(fnn_call *c) {
-    const double *hyper = (const double *)(const void *)c->in[3]->data;
-    job j = {.p = c->in[0]->data,
-             .g = c->in[1]->data,
-             .buffer = c->in[2] ? c->in[2]->data : NULL,
-             .dtype = c->in[0]->dtype,
-             .args = {.lr = hyper[0],
-                      .momentum = hyper[1],
-                      .dampening = hyper[2],
-                      .weight_decay = hyper[3],
-                      .nesterov = c->attr[0].i != 0,
-                      .maximize = c->attr[1].i != 0,
-                      .first = c->attr[2].i != 0}};
-    fnn_parallel_for(fnn_numel(c->in[0]), GRAIN, sgd_range, &j);
+/* Elements [lo, hi) of all tensors end to end. */
+static void step_range(void *context, int64_t lo, int64_t hi) {
+    const fnn_call *c = context;
+    int algorithm = c->op->kernel, n_states = algorithms[algorithm].states;
+    int n_counters = algorithms[algorithm].counters;
+    unsigned flags = 0;
+    for (int a = 0; a < c->op->n_attr; a++) {
+        flags |= c->attr[a].i ? algorithms[algorithm].attr[a] : 0;
+    }
+    for (int k = 0; k < c->count && hi > 0; k++) {
+        const fnn_tensor *p = c->in[1 + k];
+        int64_t n = fnn_numel(p), from = fnn_max64(lo, 0), to = fnn_min64(hi, n);
+        lo -= n;
+        hi -= n;
+        if (from >= to) {
+            continue;
+        }
+        facts f = {.hyper = (const double *)(const void *)c->in[HYPER]->data,
+                   .flags = flags};
+        void *x[2 + FNN_STEP_STATES] = {NULL};
+        for (int s = 0; s < 2 + n_states; s++) {
+            const fnn_tensor *t = c->in[1 + s * c->count + k];
+            if (t != NULL) {
+                x[s] = t->data + from * fnn_dtype_size(t->dtype);
+                f.flags |= s >= 2 ? algorithms[algorithm].has[s - 2] : 0;
+            }
+        }
+        f.t = n_counters > 0 ? *counter(c, 0, k) : 0;
+        f.product = n_counters > 1 ? *counter(c, 1, k) : 0;
+        fnn_step step = {{0}, 0};
+        algorithms[algorithm].scalars(&f, &step);
+        kernel(algorithm, p->dtype)(to - from, x, &step);
+    }
+}
+
+fnn_status fnn_run_step(fnn_call *c) {
+    int n_counters = algorithms[c->op->kernel].counters;
+    const double *hyper = (const double *)(const void *)c->in[HYPER]->data;
+    int64_t total = 0;
+    for (int k = 0; k < c->count; k++) {
+        total += fnn_numel(c->in[1 + k]);
+        if (n_counters > 0) {
+            *counter(c, 0, k) += 1;
+        }
+        if (n_counters > 1) {
+            *counter(c, 1, k) *= nadam_mu(hyper, *counter(c, 0, k));
+        }
+    }
+    fnn_parallel_for(total, GRAIN, step_range, c);
     return FNN_OK;
 }

@@ -35,6 +35,11 @@ cdef extern from "core.h" nogil:
     int64_t fnn_numel(const fnn_tensor *t)
     bint fnn_is_contiguous(const fnn_tensor *t)
     void fnn_set_contiguous(fnn_tensor *t)
+    ctypedef struct fnn_range:
+        const char *lo
+        const char *hi
+        bint written
+    bint fnn_any_overlap(fnn_range *ranges, int n)
     void fnn_byte_range(const fnn_tensor *t, const char **lo, const char **hi)
     ctypedef struct fnn_memory_stats:
         int64_t allocated_bytes, cached_bytes, peak_bytes
@@ -65,6 +70,7 @@ cdef extern from "core.h" nogil:
     ctypedef struct fnn_call:
         const fnn_op *op
         int n_in
+        int count
         fnn_tensor **in_ "in"
         uint32_t weak_in
         const fnn_attr *attr
@@ -84,11 +90,12 @@ cdef extern from "core.h" nogil:
         fnn_infer_fn run[1]
         unsigned flags
         int n_in, min_in, n_out, n_attr
-        uint32_t optional, writes
+        uint32_t optional, writes, many
         fnn_attr_spec attr[8]
     unsigned FNN_ELEMENTWISE, FNN_RANDOM, FNN_DATA_SHAPE, FNN_VIEW, FNN_INPLACE
     int FNN_N_OPS
     fnn_op *fnn_ops()
+    int fnn_input_of(const fnn_call *c, int i)
     fnn_status fnn_init(fnn_error *err)
 
 cdef extern from "cpu.h" nogil:

@@ -15,8 +15,9 @@ cdef enum:
 cdef class Op:
     """A row of the op table, callable: op(*inputs, *attributes).
 
-    An optional input that is absent is None; an op with any number of inputs takes them as
-    one sequence. Attributes may be left off from the right where they have defaults.
+    An optional input that is absent is None; a list of tensors is given as a sequence, and
+    all lists of a call have one length. Attributes may be left off from the right where
+    they have defaults.
     """
 
     cdef fnn_op *op
@@ -57,6 +58,11 @@ cdef class Op:
         names = {"elementwise": FNN_ELEMENTWISE, "random": FNN_RANDOM,
                  "data_shape": FNN_DATA_SHAPE, "view": FNN_VIEW, "inplace": FNN_INPLACE}
         return [name for name, bit in names.items() if self.op.flags & bit]
+
+    @property
+    def written(self):
+        """Names of the inputs that the op writes (tuple of str)."""
+        return tuple([n for i, n in enumerate(self.inputs) if self.op.writes >> i & 1])
 
     @property
     def differentiable(self):
@@ -200,6 +206,13 @@ cdef bint overlap(const fnn_tensor *a, const fnn_tensor *b):
     return a_lo < b_hi and b_lo < a_hi
 
 
+cdef inline bint is_written(const fnn_call *c, int i) noexcept:
+    """Whether tensor i of a call is written."""
+    if c.op.writes == 0:
+        return False
+    return c.op.writes >> (fnn_input_of(c, i) if c.op.many else i) & 1
+
+
 cdef inline bint takes_tensor(const fnn_op *op, Py_ssize_t i):
     """Whether input i must have memory of its own: it is written, or viewed."""
     return op.writes >> i & 1 or op.flags & FNN_VIEW
@@ -233,6 +246,38 @@ cdef bint collides(const fnn_op *op, const fnn_tensor *read, const fnn_tensor *w
     return overlap(read, written)
 
 
+cdef bint lists_overlap(const fnn_call *c, bint only_written) except -1:
+    """Whether a tensor of a call with lists overlaps with another that is written."""
+    cdef fnn_range *ranges = <fnn_range *> PyMem_Malloc(max(c.n_in, 1) * sizeof(fnn_range))
+    cdef int i, n = 0
+    cdef bint found, written
+    if ranges == NULL:
+        raise MemoryError()
+    for i in range(c.n_in):
+        written = is_written(c, i)
+        if c.in_[i] != NULL and (written or not only_written):
+            fnn_byte_range(c.in_[i], &ranges[n].lo, &ranges[n].hi)
+            ranges[n].written = written
+            n += 1
+    found = fnn_any_overlap(ranges, n)
+    PyMem_Free(ranges)
+    return found
+
+
+cdef object with_lists_apart(Op op, const fnn_call *c, tuple args):
+    """run_op with the lists that are only read replaced by copies."""
+    cdef list copied = list(args)
+    cdef int i
+    if lists_overlap(c, True):
+        raise ValueError(f"{op.name}: expected tensors with memory of their own, got some "
+                         "that overlap with what else is written")
+    for i in range(op.op.n_in):
+        if not op.op.writes >> i & 1 and args[i] is not None:
+            copied[i] = [run_op(COPY, (x,), None) for x in args[i]] \
+                if op.op.many >> i & 1 else run_op(COPY, (args[i],), None)
+    return run_op(op, tuple(copied), None)
+
+
 cdef uint64_t collisions(const fnn_call *c, const fnn_tensor *target):
     """Bit i: input i must be copied before the call writes."""
     cdef uint64_t found = 0
@@ -249,15 +294,15 @@ cdef uint64_t collisions(const fnn_call *c, const fnn_tensor *target):
 
 cdef object without_collisions(Op op, tuple args, uint64_t found, Tensor out):
     """run_op with the inputs that collide with what is written replaced by copies."""
-    cdef list copied = list(args[0]) if op.op.n_in < 0 else list(args)
+    cdef list copied = list(args[0]) if op.op.many else list(args)
     cdef Py_ssize_t i
     for i in range(len(copied)):
         if i < 64 and found >> i & 1:
-            if op.op.n_in >= 0 and op.op.writes >> i & 1:
+            if not op.op.many and op.op.writes >> i & 1:
                 raise ValueError(f"{op.name}: expected {op.inputs[i]} with memory of its own, "
                                  "got some that overlaps with what else is written")
             copied[i] = run_op(COPY, (copied[i],), None)
-    if op.op.n_in < 0:
+    if op.op.many:
         return run_op(op, (copied, *args[1:]), out)
     return run_op(op, tuple(copied), out)
 
@@ -276,6 +321,36 @@ cdef Tensor before_write(Op op, Tensor target, tuple inputs):
                     kept.tracked = target.tracked
                     return kept
     return None
+
+
+cdef tuple flatten_lists(Op op, tuple args, int *count):
+    """The tensors of an op with lists, one after another; count is the lists' length."""
+    cdef list flat = []
+    cdef int i
+    cdef Py_ssize_t n = -1
+    if len(args) < op.op.min_in:
+        raise TypeError(f"{op.name}: expected {op.op.min_in} inputs, got {len(args)}")
+    for i in range(min(op.op.n_in, <int> len(args))):
+        if op.op.many >> i & 1 and args[i] is not None:
+            if not isinstance(args[i], (tuple, list)):
+                raise TypeError(f"{op.name}: expected {op.inputs[i]} as a sequence of tensors, "
+                                f"got {type(args[i]).__name__}")
+            if n >= 0 and len(args[i]) != n:
+                raise ValueError(f"{op.name}: expected {n} {op.inputs[i]}, got {len(args[i])}")
+            n = len(args[i])
+    n = max(n, 0)
+    for i in range(op.op.n_in):
+        entry = args[i] if i < len(args) else None
+        if entry is None and op.op.optional >> i & 1:
+            flat.extend([None] * (n if op.op.many >> i & 1 else 1))
+            continue
+        for x in entry if op.op.many >> i & 1 and entry is not None else (entry,):
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{op.name}: expected {op.inputs[i]} as tensors, got "
+                                f"{type(x).__name__} at position {len(flat)}")
+            flat.append(x)
+    count[0] = <int> n
+    return tuple(flat)
 
 
 cdef object run_op(Op self, tuple args, Tensor out):
@@ -307,16 +382,10 @@ cdef object run_op(Op self, tuple args, Tensor out):
 
     # inputs
     first_attr = n_in
-    if n_in < 0:  # any number, as one sequence
-        if n_args == 0 or not isinstance(args[0], (tuple, list)):
-            raise TypeError(f"{self.name}: expected a sequence of tensors")
-        inputs = tuple(args[0])
+    c.count = 0
+    if op.many:
+        inputs = flatten_lists(self, args, &c.count)
         n_in = len(inputs)
-        first_attr = 1
-        for i in range(n_in):
-            if not isinstance(inputs[i], Tensor):
-                raise TypeError(f"{self.name}: expected tensors, got "
-                                f"{type(inputs[i]).__name__} at position {i}")
         if n_in > MANY:
             ins = <fnn_tensor **> PyMem_Malloc(n_in * (sizeof(fnn_tensor *) +
                                                        sizeof(fnn_tensor)))
@@ -336,7 +405,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
     c.err = &err
     try:
         for i in range(n_in):
-            if i >= n_args and op.n_in >= 0:
+            if i >= n_args and not op.many:
                 ins[i] = NULL
                 continue
             obj = inputs[i]
@@ -349,7 +418,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
                     track = True
                 if x.is_view and fnn_grad_enabled:
                     check_view(self.name, x)
-            elif obj is None and op.optional >> i & 1:
+            elif obj is None and (op.many or op.optional >> i & 1):
                 ins[i] = NULL
             elif i < 4 and isinstance(obj, (float, int)) and not isinstance(obj, np.generic) \
                     and not takes_tensor(op, i):
@@ -387,7 +456,12 @@ cdef object run_op(Op self, tuple args, Tensor out):
             outs[0] = target.t
         if op.writes or target is not None:
             check_writes(self, &c, target, track)
-            found = collisions(&c, &target.t if target is not None else NULL)
+            if op.many and op.writes:
+                if lists_overlap(&c, False):
+                    return with_lists_apart(self, &c, args)
+                found = 0
+            else:
+                found = collisions(&c, &target.t if target is not None else NULL)
             if found:
                 return without_collisions(self, args, found, out)
             if track and fnn_grad_enabled and op.flags & FNN_INPLACE:
@@ -415,8 +489,8 @@ cdef object run_op(Op self, tuple args, Tensor out):
                     if workspace == NULL:
                         raise MemoryError(f"{self.name}: expected {bytes} bytes of workspace")
                 c.workspace = workspace
-            work = fnn_numel(&outs[0]) if op.n_out > 0 else fnn_numel(ins[0])
-            for i in range(min(n_in, 2)):
+            work = fnn_numel(&outs[0]) if op.n_out > 0 else 0
+            for i in range(n_in if op.many else min(n_in, 2)):
                 if ins[i] != NULL:
                     work = max(work, fnn_numel(ins[i]))
             if work > RELEASE_GIL:
@@ -519,8 +593,9 @@ cdef int check_out(Op op, Tensor out, const fnn_tensor *expected, bint track) ex
 cdef int check_writes(Op op, fnn_call *c, Tensor target, bint track) except -1:
     cdef int i
     for i in range(c.n_in):
-        if c.op.writes >> i & 1 and c.in_[i] != NULL and c.in_[i].storage.read_only:
-            raise ValueError(f"{op.name}: expected {op.inputs[i]} that may be written, got "
+        if is_written(c, i) and c.in_[i] != NULL and c.in_[i].storage.read_only:
+            name = op.inputs[fnn_input_of(c, i)]
+            raise ValueError(f"{op.name}: expected {name} that may be written, got "
                              "read-only memory (hint: clone())")
     if target is None:
         return 0
@@ -547,7 +622,7 @@ cdef int check_writes(Op op, fnn_call *c, Tensor target, bint track) except -1:
 cdef void bump_versions(fnn_call *c, Tensor target) noexcept:
     cdef int i
     for i in range(c.n_in):
-        if c.op.writes >> i & 1 and c.in_[i] != NULL:
+        if is_written(c, i) and c.in_[i] != NULL:
             c.in_[i].storage.version += 1
     if target is not None and not c.op.flags & FNN_INPLACE:
         c.out[0].storage.version += 1

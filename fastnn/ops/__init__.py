@@ -14,7 +14,6 @@ from fastnn.ops import (
     views,
 )
 from fastnn.ops._registry import PUBLIC
-from fastnn.ops.optim import sgd_step
 
 globals().update(PUBLIC)
-__all__ = [*PUBLIC, "sgd_step"]
+__all__ = [*PUBLIC]

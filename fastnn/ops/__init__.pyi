@@ -45,7 +45,6 @@ from fastnn.ops.losses import cross_entropy as cross_entropy
 from fastnn.ops.losses import log_softmax as log_softmax
 from fastnn.ops.losses import mse_loss as mse_loss
 from fastnn.ops.losses import softmax as softmax
-from fastnn.ops.optim import sgd_step as sgd_step
 from fastnn.ops.products import linear as linear
 from fastnn.ops.products import matmul as matmul
 from fastnn.ops.products import mm as mm

@@ -1,6 +1,23 @@
 """Optimizers, in PyTorch's names and numerics."""
 
+from fastnn.optim.adadelta import Adadelta
+from fastnn.optim.adagrad import Adagrad
+from fastnn.optim.adam import Adam, AdamW
+from fastnn.optim.nadam import NAdam
 from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.radam import RAdam
+from fastnn.optim.rmsprop import RMSprop
 from fastnn.optim.sgd import SGD
 
-__all__ = ["SGD", "Optimizer", "ParamGroup"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "NAdam",
+    "Optimizer",
+    "ParamGroup",
+    "RAdam",
+    "RMSprop",
+]

@@ -6,12 +6,30 @@ reads. So a schedule changes a value that the kernel sees, never the recorded ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections import defaultdict
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any, ClassVar
 
 import fastnn
 from fastnn._core import Tensor
 from fastnn.nn.module import clear_grad
+from fastnn.ops.optim import optimizer_step
+
+# What a range of an option is called, and says.
+WITHIN: dict[str, Callable[[float], bool]] = {
+    ">= 0": lambda v: v >= 0,
+    "> 0": lambda v: v > 0,
+    "in [0, 1)": lambda v: 0 <= v < 1,
+    "in [0, 1]": lambda v: 0 <= v <= 1,
+    "any": lambda v: True,
+}
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -19,8 +37,8 @@ class ParamGroup(MutableMapping[str, Any]):
 
     Parameters:
         params : the tensors of the group.
-        hyperparameters : names of the numbers, in the order in which the kernel reads
-            them.
+        hyperparameters : names of the numbers, or pairs of numbers, in the order in which
+            the kernel reads them.
         values : all numbers and flags.
 
     Example:
@@ -32,7 +50,7 @@ class ParamGroup(MutableMapping[str, Any]):
         (0.05, 0.05)
     """
 
-    hyper: Tensor  # (len(hyperparameters),) float64, read by the kernel
+    hyper: Tensor  # float64, one entry for each number, read by the kernel
 
     def __init__(
         self,
@@ -41,18 +59,32 @@ class ParamGroup(MutableMapping[str, Any]):
         values: Mapping[str, Any],
     ) -> None:
         self._values: dict[str, Any] = {"params": params}
-        self._slot = {name: i for i, name in enumerate(hyperparameters)}
-        self.hyper = fastnn.zeros(len(hyperparameters), dtype=fastnn.float64)
+        self._slots: dict[str, slice] = {}
+        at = 0
+        for name in hyperparameters:
+            count = len(values[name]) if isinstance(values[name], Sequence) else 1
+            self._slots[name] = slice(at, at + count)
+            at += count
+        self.hyper = fastnn.zeros(at, dtype=fastnn.float64)
         self.update(values)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name in self._slot:
-            value = float(value)
+        if name in self._slots:
+            slots = self._slots[name]
+            if slots.stop - slots.start > 1:
+                value = tuple(float(v) for v in value)
+                if len(value) != slots.stop - slots.start:
+                    raise ValueError(
+                        f"param_groups: expected {slots.stop - slots.start} numbers "
+                        f"for {name!r}, got {len(value)}"
+                    )
+            else:
+                value = float(value)
             # The mapping is the tensor's only writer, so both always agree.
-            self.hyper.numpy()[self._slot[name]] = value
+            self.hyper.numpy()[slots] = value
         self._values[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -78,8 +110,16 @@ class Optimizer:
         defaults : mapping of option to value, for groups that do not say.
     """
 
-    # Options that are numbers, in the order in which the step's kernel reads them.
+    # The fused kernel, see fastnn.ops.optim.
+    algorithm: ClassVar[str]
+    # Options that are numbers, in the order in which the kernel reads them.
     hyperparameters: ClassVar[tuple[str, ...]] = ()
+    # Those of them that are pairs of numbers.
+    pairs: ClassVar[tuple[str, ...]] = ()
+    # Numbers that a parameter's state counts, float64 (), and where they begin.
+    counters: ClassVar[Mapping[str, float]] = {}
+    # The ranges of options, by their names in WITHIN.
+    ranges: ClassVar[Mapping[str, str]] = {}
 
     param_groups: list[ParamGroup]
     state: dict[Tensor, dict[str, Any]]
@@ -97,7 +137,7 @@ class Optimizer:
             )
         self.defaults = dict(defaults)
         self.param_groups = []
-        self.state = {}
+        self.state = defaultdict(dict)
         entries: list[Any] = list(params)
         if not entries:
             raise ValueError(f"{name}: expected at least one parameter, got none")
@@ -107,7 +147,29 @@ class Optimizer:
             self.add_param_group(entry)
 
     def check(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError where an option of a group is out of its range."""
+        """Raise where an option of a group is no number, or out of its range."""
+        name = type(self).__name__
+        for option in self.hyperparameters:
+            values = group[option]
+            if option in self.pairs:
+                if not (isinstance(values, Sequence) and len(values) == 2):
+                    raise TypeError(
+                        f"{name}: expected {option} as 2 numbers, got {values!r}"
+                    )
+            else:
+                values = (values,)
+            for value in values:
+                try:
+                    number = float(value)
+                except (TypeError, ValueError):
+                    raise TypeError(
+                        f"{name}: expected {option} as a number, got {value!r}"
+                    ) from None
+                allowed = self.ranges.get(option, "any")
+                if not WITHIN[allowed](number):
+                    raise ValueError(
+                        f"{name}: expected {option} {allowed}, got {group[option]}"
+                    )
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -162,16 +224,67 @@ class Optimizer:
                 loss = closure()
         with fastnn.no_grad():
             for group in self.param_groups:
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self.update(p, p.grad, self.state.setdefault(p, {}), group)
+                params = [p for p in group["params"] if p.grad is not None]
+                if params:
+                    self.update(params, group)
         return loss
 
-    def update(
-        self, p: Tensor, grad: Tensor, state: dict[str, Any], group: ParamGroup
-    ) -> None:
-        """Change one parameter in place; every optimizer writes its own."""
+    def update(self, params: list[Tensor], group: ParamGroup) -> None:
+        """Change parameters that have gradients in place; every optimizer writes its own."""
         raise NotImplementedError(f"{type(self).__name__}: no method update()")
+
+    def fused(
+        self,
+        params: list[Tensor],
+        group: ParamGroup,
+        states: Sequence[str | None],
+        *flags: bool,
+    ) -> None:
+        """One step of self.algorithm on all of params, in one call of its kernel.
+
+        Parameters:
+            states : the states that the kernel takes, in its order; None for one that is
+                not wanted. They begin as zeros like the parameter.
+            flags : the kernel's flags.
+        """
+        lists: list[list[Tensor] | None] = []
+        owned = [self.state[p] for p in params]
+        # Counters stand first in a parameter's state, as in PyTorch, and last in the call.
+        counts = [
+            [
+                self._entry(p, state, name)
+                for p, state in zip(params, owned, strict=True)
+            ]
+            for name in self.counters
+        ]
+        for name in states:
+            lists.append(
+                None
+                if name is None
+                else [
+                    self._entry(p, state, name)
+                    for p, state in zip(params, owned, strict=True)
+                ]
+            )
+        optimizer_step(
+            self.algorithm,
+            group.hyper,
+            params,
+            [p.grad for p in params if p.grad is not None],
+            [*lists, *counts],
+            *flags,
+        )
+
+    def _entry(self, p: Tensor, state: dict[str, Any], name: str) -> Tensor:
+        found: Tensor | None = state.get(name)
+        if found is None:
+            if name in self.counters:
+                start = self.counters[name]
+                found = fastnn.full((), start, dtype=fastnn.float64)
+            else:
+                found = fastnn.zeros(p.shape, dtype=p.dtype)
+            state[name] = found
+        return found
 
     # ---- saving and loading ----
 
@@ -223,7 +336,13 @@ class Optimizer:
                         f"{name}: {key} of parameter {i}: expected a tensor or number, "
                         f"got {type(value).__name__}"
                     )
-                if isinstance(value, Tensor) and value.ndim > 0:
+                if key in self.counters:
+                    if isinstance(value, Tensor) and value.numel() != 1:
+                        raise ValueError(
+                            f"{name}: {key} of parameter {i}: expected one number, got "
+                            f"shape {value.shape}"
+                        )
+                elif isinstance(value, Tensor):
                     ours_is, got = (p.dtype, p.shape), (value.dtype, value.shape)
                     if ours_is != got:
                         raise ValueError(
@@ -235,13 +354,14 @@ class Optimizer:
             self.check({**self.defaults, **group})
         for group, new in zip(self.param_groups, groups, strict=True):
             group.update({k: v for k, v in new.items() if k != "params"})
-        self.state = {
-            params[i]: {
-                k: v.detach().clone() if isinstance(v, Tensor) else v
-                for k, v in values.items()
-            }
-            for i, values in saved.items()
-        }
+        self.state = defaultdict(dict)
+        for i, values in saved.items():
+            for key, value in values.items():
+                if key in self.counters:  # PyTorch counts in float32, or in Python
+                    value = fastnn.tensor(float(value), dtype=fastnn.float64)
+                elif isinstance(value, Tensor):
+                    value = value.detach().clone()
+                self.state[params[i]][key] = value
 
     def __repr__(self) -> str:
         groups = "\n".join(f"  {group!r}" for group in self.param_groups)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-import fastnn
 from fastnn._core import Tensor
-from fastnn.ops import sgd_step
 from fastnn.optim.optimizer import Optimizer, ParamGroup
 
 
@@ -25,6 +23,7 @@ class SGD(Optimizer):
         weight_decay : float >= 0: L2 penalty.
         nesterov : bool: needs momentum > 0 and dampening = 0.
         maximize : bool: ascend.
+        foreach, fused : as in PyTorch, to choose an implementation; there is one here, fused.
 
     Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and
         momentum in deep learning", 2013, section 2; lr outside of b, as in PyTorch.
@@ -39,12 +38,13 @@ class SGD(Optimizer):
         [0.0]
     """
 
-    hyperparameters: ClassVar[tuple[str, ...]] = (
-        "lr",
-        "momentum",
-        "dampening",
-        "weight_decay",
-    )
+    algorithm = "sgd"
+    hyperparameters = ("lr", "momentum", "dampening", "weight_decay")
+    ranges: ClassVar[Mapping[str, str]] = {
+        "lr": ">= 0",
+        "momentum": ">= 0",
+        "weight_decay": ">= 0",
+    }
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -68,32 +70,24 @@ class SGD(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Mapping[str, Any]) -> None:
-        """lr, momentum and weight_decay at least 0; nesterov needs momentum."""
-        for name in ("lr", "momentum", "weight_decay"):
-            if not group[name] >= 0:
-                raise ValueError(f"SGD: expected {name} >= 0, got {group[name]}")
+        """The ranges; nesterov needs momentum without dampening."""
+        super().check(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "SGD: nesterov expects momentum > 0 and dampening = 0, got momentum "
                 f"{group['momentum']} and dampening {group['dampening']}"
             )
 
-    def update(
-        self, p: Tensor, grad: Tensor, state: dict[str, Any], group: ParamGroup
-    ) -> None:
-        """One fused step on p and its momentum buffer, in place."""
-        buffer = state.get("momentum_buffer")
-        first = buffer is None
+    def update(self, params: list[Tensor], group: ParamGroup) -> None:
+        """One fused step; momentum buffers begin as the gradient."""
+        flags = group["nesterov"], group["maximize"]
         if group["momentum"] == 0:
-            buffer = None
-        elif first:
-            buffer = state["momentum_buffer"] = fastnn.empty_like(p)
-        sgd_step(
-            p,
-            grad,
-            buffer,
-            group.hyper,
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-            first=first,
-        )
+            self.fused(params, group, [None], *flags, False)
+            return
+        name = "momentum_buffer"
+        begun = [p for p in params if self.state[p].get(name) is not None]
+        ids = {id(p) for p in begun}
+        fresh = [p for p in params if id(p) not in ids]
+        for part, first in ((begun, False), (fresh, True)):
+            if part:
+                self.fused(part, group, [name], *flags, first)

@@ -207,16 +207,21 @@ static void check_rows(int rounds, int f64) {
         fill(in[0], n, f64, r % 5 == 0);
         fill(out[0], 400, f64, 0);
         memcpy(out[1], out[0], (size_t)(400 * size));
-        fnn_sgd_args args = {
-            0.1,           r % 2 ? 0.9 : 0, 0, r % 3 ? 0.01 : 0, r % 4 == 1,
-            below(2) != 0, below(2) != 0};
+        fnn_step step = {{below(3) ? 0.1 : 0, 0.01, 0.9, 0.25, 0.9, 0.1, 1.5, 0.02},
+                         (unsigned)below(512)};
         for (int t = 0; t < TIERS; t++) {
-            void *buf = args.momentum != 0 ? out[t] + 200 * size : NULL;
-            tier[t]->sgd[f64](n, out[t], in[0], buf, &args);
+            const fnn_step_fn *const steps[] = {
+                tier[t]->step_sgd,     tier[t]->step_adagrad, tier[t]->step_adadelta,
+                tier[t]->step_rmsprop, tier[t]->step_adam,    tier[t]->step_nadam,
+                tier[t]->step_radam};
+            char *y = out[t];
+            steps[r % 7][f64](
+                n, (void *[]){y, in[0], y + 100 * size, y + 200 * size, y + 300 * size},
+                &step);
         }
         compare(400, size);
     }
-    report("box_muller, sgd", f64);
+    report("box_muller, optimizer steps", f64);
 }
 
 /* One product by tiles, two k-blocks, the operands as they are or in panels. */
