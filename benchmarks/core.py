@@ -9,70 +9,20 @@ Contestants take turns; figures are medians. Every result is checked before it i
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
-import argparse
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
+from racing import race, run_groups, torch  # isort: skip (first: it pins the threads)
 import numpy as np
 
 import fastnn
 from fastnn import _core
 
-try:
-    import torch
-
-    torch.set_num_threads(1)
-except ImportError:
-    torch = None
-
 CUBES = [512, 1024, 2048]
 SMALL = [1, 2, 4, 8, 12, 16, 24, 32, 48, 63, 64, 96, 128, 192, 256]
 SKINNY = [(64, 784, 128), (128, 512, 512), (32, 1024, 4096), (1, 1024, 1024)]
 ELEMENTS = 10_000_000
-
-
-def seconds(function: Callable[[], Any], calls: int) -> float:
-    """Time of one call, over `calls` of them."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
-
-
-def race(
-    contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, budget: float = 0.02
-) -> dict[str, float]:
-    """Median seconds of a call for each, taken in turns; a turn lasts about `budget`."""
-    calls = {}
-    for name, function in contestants.items():
-        function()
-        calls[name] = max(1, int(budget / max(seconds(function, 3), 1e-9)))
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, function in contestants.items():
-            times[name].append(seconds(function, calls[name]))
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        with open("/proc/cpuinfo") as f:
-            for line in f:
-                if line.startswith("model name"):
-                    return line.split(":")[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def peak(dtype: Any = fastnn.float32) -> Callable[[], float]:
@@ -257,19 +207,5 @@ def elementwise() -> bool:
 GROUPS = {"gemm": gemm, "small": small, "overhead": overhead, "map": elementwise}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("group", nargs="?", choices=GROUPS, help="default: all")
-    chosen = parser.parse_args().group
-    fastnn.set_num_threads(1)
-    peer = "absent" if torch is None else torch.__version__
-    print(
-        f"fastnn {fastnn.__version__} ({fastnn.isa()}), NumPy {np.__version__}, PyTorch "
-        f"{peer}; {cpu()}; one thread each"
-    )
-    results = [run() for name, run in GROUPS.items() if chosen in (None, name)]
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_groups(GROUPS, __doc__))
