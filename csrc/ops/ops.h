@@ -42,6 +42,7 @@ INFER(step)
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
 WORKSPACE(reduce)
 WORKSPACE(matmul)
+WORKSPACE(index_select)
 WORKSPACE(linear)
 WORKSPACE(cross_entropy)
 WORKSPACE(cross_entropy_backward)
