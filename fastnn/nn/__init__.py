@@ -1,6 +1,6 @@
 """Modules: networks as objects that own their parameters, in PyTorch's names."""
 
-from fastnn.nn import functional
+from fastnn.nn import functional, init
 from fastnn.nn.activation import ReLU
 from fastnn.nn.container import Sequential
 from fastnn.nn.linear import Linear
@@ -17,4 +17,5 @@ __all__ = [
     "ReLU",
     "Sequential",
     "functional",
+    "init",
 ]
