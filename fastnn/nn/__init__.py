@@ -1,6 +1,6 @@
 """Modules: networks as objects that own their parameters, in PyTorch's names."""
 
-from fastnn.nn import functional, init
+from fastnn.nn import functional, init, utils
 from fastnn.nn.activation import ReLU
 from fastnn.nn.container import Sequential
 from fastnn.nn.linear import Linear
@@ -18,4 +18,5 @@ __all__ = [
     "Sequential",
     "functional",
     "init",
+    "utils",
 ]
