@@ -3,19 +3,28 @@
 from fastnn.nn import functional, init, utils
 from fastnn.nn.activation import ReLU
 from fastnn.nn.container import Sequential
-from fastnn.nn.linear import Linear
+from fastnn.nn.dropout import AlphaDropout, Dropout
+from fastnn.nn.linear import Identity, Linear
 from fastnn.nn.loss import CrossEntropyLoss
+from fastnn.nn.maxout import Maxout
 from fastnn.nn.module import LoadResult, Module
 from fastnn.nn.parameter import Parameter
+from fastnn.nn.shape import Flatten, Unflatten
 
 __all__ = [
+    "AlphaDropout",
     "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
     "Linear",
     "LoadResult",
+    "Maxout",
     "Module",
     "Parameter",
     "ReLU",
     "Sequential",
+    "Unflatten",
     "functional",
     "init",
     "utils",

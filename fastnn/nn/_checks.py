@@ -1,0 +1,40 @@
+"""What layers check of the arguments they are made with."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import fastnn
+
+
+def size(layer: str, name: str, value: Any, least: int = 0) -> int:
+    """An int of at least `least`; TypeError or ValueError that names the layer if not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{layer}: expected {name} as an int, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{layer}: expected {name} of at least {least}, got {number}")
+    return number
+
+
+def probability(layer: str, p: Any) -> float:
+    """p as a float from 0 to 1; TypeError or ValueError that names the layer if not."""
+    if isinstance(p, bool) or not isinstance(p, int | float):
+        raise TypeError(f"{layer}: expected p as a number, got {p!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{layer}: expected p from 0 to 1, got {p}")
+    return float(p)
+
+
+def floating(layer: str, dtype: Any) -> Any:
+    """The dtype of new parameters, float32 for None; TypeError unless it is floating."""
+    if dtype is None:
+        return fastnn.float32
+    found = fastnn.empty(0, dtype=dtype).dtype
+    if not found.is_floating_point:
+        raise TypeError(f"{layer}: expected float32 or float64, got {found.name}")
+    return found
