@@ -4,7 +4,9 @@ The names are PyTorch's: change the import and keep the program.
 """
 
 from fastnn import _load  # isort: skip (first: it loads the extension)
+from fastnn import accelerator as accelerator
 from fastnn import autograd as autograd
+from fastnn import cuda as cuda
 from fastnn import nn as nn
 from fastnn import ops as ops
 from fastnn import optim as optim

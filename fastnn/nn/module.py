@@ -9,23 +9,19 @@ super().__init__() still works.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import fastnn
 from fastnn._core import Tensor
-from fastnn.nn.parameter import Parameter
+from fastnn.nn._state import LoadResult, load
+from fastnn.nn.hooks import Hook, RemovableHandle, call_with_hooks
+from fastnn.nn.parameter import Parameter, convert
+
+if TYPE_CHECKING:
+    from fastnn.nn.summary import Summary
 
 Self = TypeVar("Self", bound="Module")
 Member = TypeVar("Member")
-
-
-class LoadResult(NamedTuple):
-    """What load_state_dict(strict=False) passed over."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Module:
@@ -53,6 +49,8 @@ class Module:
     training: bool = True
     # Name of each buffer, and whether state_dict() saves it.
     _buffer_names: Mapping[str, bool] = {}
+    # A module that has hooks has a dict of its own; see hooks.py.
+    _hooks: Mapping[int, Hook] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +61,8 @@ class Module:
         raise NotImplementedError(f"{name}: expected a method forward(), found none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks:
+            return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     # ---- attributes ----
@@ -75,19 +75,49 @@ class Module:
                 f"{type(value).__name__}; to change its values use "
                 f"{name}.copy_(...) under no_grad()"
             )
-        if name in self._buffer_names and not isinstance(value, Tensor | None):
+        if isinstance(old, Module) and not isinstance(value, Module | Parameter | None):
             raise TypeError(
-                f"{type(self).__name__}.{name}: expected a Tensor or None for a "
-                f"buffer, got {type(value).__name__}"
+                f"{type(self).__name__}.{name}: expected a Module or None, got "
+                f"{type(value).__name__}"
             )
+        if name in self._buffer_names:
+            if isinstance(value, Parameter):
+                self._forget_buffer(name)
+            elif not isinstance(value, Tensor | None):
+                raise TypeError(
+                    f"{type(self).__name__}.{name}: expected a Tensor or None for a "
+                    f"buffer, got {type(value).__name__}"
+                )
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        self._forget_buffer(name)
+
+    def _forget_buffer(self, name: str) -> None:
         if name in self._buffer_names:
             self.__dict__["_buffer_names"] = {
                 k: v for k, v in self._buffer_names.items() if k != name
             }
+
+    def _check(self, what: str, name: Any, value: Any, kind: type) -> None:
+        """Raise unless the name is free and the value of that kind, or None."""
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: expected a name, got {name!r}")
+        if not name or "." in name:
+            raise KeyError(f"{what}: expected a name without dots, got {name!r}")
+        if kind is Tensor:
+            free = name in self._buffer_names
+        else:  # one of the kind may be replaced, and one that was left out be filled in
+            free = isinstance(self.__dict__.get(name), kind | None)
+            free = free and name in self.__dict__
+        if hasattr(self, name) and not free:
+            raise KeyError(f"{what}: {name!r} is taken by another attribute")
+        if not isinstance(value, kind | None):
+            raise TypeError(
+                f"{what}: expected a {kind.__name__} or None at {name!r}, got "
+                f"{type(value).__name__}"
+            )
 
     def register_buffer(
         self, name: str, tensor: Tensor | None, persistent: bool = True
@@ -99,7 +129,8 @@ class Module:
             tensor : Tensor or None.
             persistent : bool: whether state_dict() saves it.
 
-        Raises: KeyError where the name is no attribute name, or taken.
+        Raises: KeyError where the name is no attribute name, or taken; TypeError for what
+            is no Tensor.
 
         Example:
             >>> import fastnn
@@ -108,17 +139,49 @@ class Module:
             >>> list(m.state_dict())
             ['mean']
         """
-        if not name or "." in name:
-            raise KeyError(
-                f"register_buffer: expected a name without dots, got {name!r}"
-            )
-        if hasattr(self, name) and name not in self._buffer_names:
-            raise KeyError(f"register_buffer: attribute {name!r} already exists")
+        self._check("register_buffer", name, tensor, Tensor)
         self.__dict__["_buffer_names"] = {**self._buffer_names, name: persistent}
         setattr(self, name, tensor)
 
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Make `param` the attribute `name`; as assigning it, with the name checked.
+
+        Parameters:
+            name : str: attribute name, without a dot.
+            param : Parameter, or None for one that is left out.
+
+        Raises: KeyError where the name is no attribute name, or taken; TypeError for what
+            is no Parameter.
+        """
+        self._check("register_parameter", name, param, Parameter)
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Make `module` the attribute `name`; as assigning it, with the name checked.
+
+        Parameters:
+            name : str: attribute name, without a dot.
+            module : Module or None.
+
+        Raises: KeyError where the name is no attribute name, or taken; TypeError for what
+            is no Module.
+
+        Example:
+            >>> import fastnn
+            >>> net = fastnn.nn.Module()
+            >>> net.add_module("fc", fastnn.nn.Linear(2, 3))
+            >>> net.fc.out_features
+            3
+        """
+        self._check("add_module", name, module, Module)
+        setattr(self, name, module)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as add_module."""
+        self.add_module(name, module)
+
     def _own(self, kind: type[Member]) -> Iterator[tuple[str, Member]]:
-        for name, value in self.__dict__.items():
+        for name, value in list(self.__dict__.items()):  # the loop may set attributes
             if isinstance(value, kind):
                 yield name, value
 
@@ -129,6 +192,51 @@ class Module:
         for name in self._buffer_names:
             if self.__dict__[name] is not None:
                 yield name, self.__dict__[name]
+
+    def _own_saved(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self._own(Parameter)
+        for name, value in self._own_buffers():
+            if self._buffer_names[name]:
+                yield name, value
+
+    # ---- parts by their dotted names ----
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of that dotted name, as named_modules() gives it; "" is this one.
+
+        Parameters:
+            target : str, such as "encoder.0".
+
+        Raises: AttributeError where no module has that name.
+
+        Example:
+            >>> from fastnn import nn
+            >>> nn.Sequential(nn.Sequential(nn.ReLU())).get_submodule("0.0")
+            ReLU()
+        """
+        return self._get("get_submodule", target, Module) if target else self
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of that dotted name; AttributeError where there is none."""
+        return self._get("get_parameter", target, Parameter)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer of that dotted name; AttributeError where there is none."""
+        path, _, name = target.rpartition(".")
+        if name not in self.get_submodule(path)._buffer_names:
+            raise AttributeError(f"get_buffer: no buffer {target!r}")
+        return self._get("get_buffer", target, Tensor)
+
+    def _get(self, what: str, target: str, kind: type[Member]) -> Member:
+        value: Any = self
+        for name in target.split("."):
+            value = value.__dict__.get(name) if isinstance(value, Module) else None
+        if not isinstance(value, kind):
+            raise AttributeError(
+                f"{what}: expected the name of a {kind.__name__} in "
+                f"{type(self).__name__}, got {target!r}"
+            )
+        return value
 
     # ---- walking ----
 
@@ -214,10 +322,93 @@ class Module:
         """The buffers of this module and of all below it, each once."""
         return (value for _, value in self.named_buffers(recurse=recurse))
 
+    # ---- calls ----
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call hook(module, args, output) after each forward().
+
+        Parameters:
+            hook : function; what it returns replaces the output, unless it is None.
+            prepend : bool: before the hooks that are there, not after them.
+            with_kwargs : bool: hook(module, args, kwargs, output) instead.
+            always_call : bool: also where forward() or another hook raises.
+
+        Returns: a handle with remove(), which is also a context manager.
+
+        Example:
+            >>> import fastnn
+            >>> layer = fastnn.nn.Linear(2, 3)
+            >>> shapes = []
+            >>> handle = layer.register_forward_hook(
+            ...     lambda module, args, output: shapes.append(output.shape))
+            >>> y = layer(fastnn.ones(4, 2))
+            >>> handle.remove()
+            >>> shapes
+            [(4, 3)]
+        """
+        return self._hook(Hook(hook, False, with_kwargs, always_call), prepend)
+
+    def register_forward_pre_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+    ) -> RemovableHandle:
+        """Call hook(module, args) before each forward().
+
+        Parameters:
+            hook : function; what it returns, a tuple or a single value, replaces the
+                arguments, unless it is None.
+            prepend : bool: before the hooks that are there, not after them.
+            with_kwargs : bool: hook(module, args, kwargs) instead, which returns None or
+                (args, kwargs).
+
+        Returns: a handle with remove(), which is also a context manager.
+        """
+        return self._hook(Hook(hook, True, with_kwargs), prepend)
+
+    def _hook(self, hook: Hook, prepend: bool) -> RemovableHandle:
+        if not callable(hook.function):
+            raise TypeError(f"forward hook: expected a function, got {hook.function!r}")
+        hooks: dict[int, Hook] = self.__dict__.setdefault("_hooks", {})
+        return RemovableHandle(hooks, hook, prepend)
+
+    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
+        """Call fn(module) on every module below this one, then on this one.
+
+        Parameters:
+            fn : function of a Module; what it returns is dropped.
+
+        Returns: the module.
+
+        Example:
+            >>> import fastnn
+            >>> from fastnn import nn
+            >>> def init(module):
+            ...     if isinstance(module, nn.Linear):
+            ...         nn.init.ones_(module.weight)
+            >>> nn.Sequential(nn.Linear(1, 2)).apply(init)[0].weight.tolist()
+            [[1.0], [1.0]]
+        """
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
     # ---- modes and gradients ----
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set training mode on this module and all below it; returns the module."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"train: expected True or False, got {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -226,10 +417,91 @@ class Module:
         """Set evaluation mode; the same as train(False)."""
         return self.train(False)
 
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+        """Whether backward() fills .grad of the parameters; returns the module.
+
+        Parameters:
+            requires_grad : bool: False freezes every parameter here and below.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
         for parameter in self.parameters():
             clear_grad(parameter, set_to_none)
+
+    # ---- dtypes and devices ----
+
+    def to(
+        self: Self,
+        *args: Any,
+        device: Any = None,
+        dtype: Any = None,
+        non_blocking: bool = False,
+    ) -> Self:
+        """Convert floating parameters, their gradients and floating buffers, in place.
+
+        The parameters stay the same objects, so an optimizer that holds them goes on.
+
+        Parameters:
+            args : a dtype, a device, or a Tensor whose dtype is meant, as in PyTorch.
+            device : "cpu"; there is no other.
+            dtype : float32 or float64; None keeps what is there.
+            non_blocking : bool; nothing is ever moved, so there is nothing to wait for.
+
+        Returns: the module.
+
+        Raises: TypeError for a dtype that is not floating; RuntimeError for a device that
+            is not there.
+
+        Example:
+            >>> import fastnn
+            >>> layer = fastnn.nn.Linear(2, 2).to("cpu", fastnn.float64)
+            >>> layer.weight.dtype
+            fastnn.float64
+        """
+        for a in args:
+            if isinstance(a, Tensor):
+                dtype = a.dtype
+            elif isinstance(a, str | fastnn.device):
+                device = a
+            elif not isinstance(a, bool | None):
+                dtype = a
+        if device is not None:
+            fastnn.device(str(device))
+        if dtype is not None:
+            dtype = fastnn.empty(0, dtype=dtype).dtype
+            if not dtype.is_floating_point:
+                raise TypeError(f"to: expected float32 or float64, got {dtype.name}")
+            for tensor in [*self.parameters(), *self.buffers()]:
+                if tensor.is_floating_point():
+                    convert(tensor, dtype)
+        return self
+
+    def type(self: Self, dst_type: Any) -> Self:
+        """Convert all parameters and buffers, integer buffers too; returns the module."""
+        self.to(dst_type)
+        for buffer in self.buffers():
+            convert(buffer, fastnn.empty(0, dtype=dst_type).dtype)
+        return self
+
+    def float(self: Self) -> Self:
+        """The same as to(float32)."""
+        return self.to(fastnn.float32)
+
+    def double(self: Self) -> Self:
+        """The same as to(float64)."""
+        return self.to(fastnn.float64)
+
+    def cpu(self: Self) -> Self:
+        """The module: it lives on the CPU."""
+        return self
+
+    def cuda(self: Self, device: Any = None) -> Self:
+        """Raises RuntimeError: this build has no backend but the CPU."""
+        return self.to("cuda")
 
     # ---- saving and loading ----
 
@@ -251,67 +523,24 @@ class Module:
                 out[start + name] = value if keep_vars else value.detach()
         return out
 
-    def _own_saved(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self._own(Parameter)
-        for name, value in self._own_buffers():
-            if self._buffer_names[name]:
-                yield name, value
-
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> LoadResult:
         """Copy values into this module's parameters and buffers, in place.
 
         Parameters:
             state_dict : mapping of dotted name to Tensor or NumPy array.
             strict : bool: whether the names must be exactly this module's.
+            assign : bool: take over the given tensors themselves, with their dtypes,
+                instead of copying; whether a gradient is wanted stays as it was. Make
+                the optimizer afterwards.
 
         Returns: LoadResult(missing_keys, unexpected_keys).
 
         Raises: RuntimeError that lists every name and shape that does not match; the
             module then is as it was.
         """
-        own = self.state_dict(keep_vars=True)
-        values = {
-            name: fastnn.from_numpy(v) if isinstance(v, np.ndarray) else v
-            for name, v in state_dict.items()
-        }
-        missing = [name for name in own if name not in values]
-        unexpected = [name for name in values if name not in own]
-        problems = []
-        if strict and missing:
-            problems.append(f"missing: {', '.join(missing)}")
-        if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(unexpected)}")
-        for name, target in own.items():
-            value = values.get(name)
-            if name not in values:
-                continue
-            if not isinstance(value, Tensor):
-                problems.append(
-                    f"{name}: expected a Tensor or array, got {type(value).__name__}"
-                )
-            elif tuple(value.shape) != tuple(target.shape):
-                problems.append(
-                    f"{name}: expected shape {tuple(target.shape)}, "
-                    f"got {tuple(value.shape)}"
-                )
-        if problems:
-            hint = (
-                ""
-                if len(missing) + len(unexpected) == 0 or not strict
-                else ("\n  (strict=False loads what matches by name)")
-            )
-            raise RuntimeError(
-                f"{type(self).__name__}.load_state_dict: the state does not fit:\n  "
-                + "\n  ".join(problems)
-                + hint
-            )
-        with fastnn.no_grad():
-            for name, target in own.items():
-                if name in values:
-                    target.copy_(values[name])
-        return LoadResult(missing, unexpected)
+        return load(self, state_dict, strict, assign)
 
     # ---- text ----
 
@@ -320,14 +549,40 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        head, extra = type(self).__name__, self.extra_repr()
-        children = [
-            f"  ({name}): " + repr(child).replace("\n", "\n  ")
-            for name, child in self._own(Module)
-        ]
-        if not children:
-            return f"{head}({extra})"
-        return "\n".join([f"{head}({extra}", *children, ")"])
+        children = [f"({name}): {child!r}" for name, child in self._own(Module)]
+        return self._describe(children)
+
+    def _describe(self, parts: list[str]) -> str:
+        """The class and its arguments, and below them the parts, indented."""
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        if not parts:
+            return f"{head})"
+        return "\n  ".join([head, *(p.replace("\n", "\n  ") for p in parts)]) + "\n)"
+
+    def summary(self, input_shape: Any, *, dtype: Any = None) -> Summary:
+        """The layers of this network, with shapes, parameters and the work they do.
+
+        One sample of zeros is run in evaluation mode, without gradients; modes and the
+        generator are then as before.
+
+        Parameters:
+            input_shape : shape of one sample, without the batch dimension, such as
+                (784,); a list of shapes where forward() takes several inputs.
+            dtype : of the input, or a list of them; None is that of the first parameter,
+                or float32.
+
+        Returns: Summary; print() shows it as a table.
+
+        Example:
+            >>> from fastnn import nn
+            >>> net = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+            >>> summary = net.summary((784,))
+            >>> summary.parameters, summary.multiply_adds
+            (101770, 101632)
+        """
+        from fastnn.nn.summary import summarize  # here: it needs this file
+
+        return summarize(self, input_shape, dtype)
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:

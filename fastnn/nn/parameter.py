@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastnn._core import Tensor
 
 
@@ -25,3 +27,15 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+def convert(tensor: Tensor, dtype: Any) -> None:
+    """Give a leaf, and its gradient, another dtype; it stays the same object."""
+    if tensor.dtype is dtype:
+        return
+    wanted, grad = tensor.requires_grad, tensor.grad
+    tensor.grad = None
+    tensor.requires_grad_(False).data = tensor.detach().to(dtype)
+    tensor.requires_grad_(wanted)
+    if grad is not None:
+        tensor.grad = grad.detach().to(dtype)
