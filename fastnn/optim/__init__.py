@@ -1,5 +1,6 @@
 """Optimizers, in PyTorch's names and numerics."""
 
+from fastnn.optim import lr_scheduler
 from fastnn.optim.adadelta import Adadelta
 from fastnn.optim.adagrad import Adagrad
 from fastnn.optim.adam import Adam, AdamW
@@ -20,4 +21,5 @@ __all__ = [
     "ParamGroup",
     "RAdam",
     "RMSprop",
+    "lr_scheduler",
 ]
