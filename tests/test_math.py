@@ -19,7 +19,14 @@ def sigmoid64(x):
     return np.where(x < 0, e, 1.0) / (1 + e)
 
 
-FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": sigmoid64}
+FUNCTIONS = {
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid64,
+}
 
 
 def units(got, exact):
@@ -60,14 +67,18 @@ def test_all_float32(name):
     assert worst <= ULP
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "erf"])
+@pytest.mark.parametrize(
+    "name", ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"]
+)
 def test_float64(name):
     mpmath = pytest.importorskip("mpmath")
     mpmath.mp.prec = 120
     one = mpmath.mpf(1)
     exact = {
         "exp": mpmath.exp,
+        "expm1": mpmath.expm1,
         "log": mpmath.log,
+        "log1p": mpmath.log1p,
         "tanh": mpmath.tanh,
         "sigmoid": lambda v: one / (one + mpmath.exp(-v)),
         "erf": mpmath.erf,
@@ -81,7 +92,7 @@ def test_float64(name):
             [-700, 700, -740, 5e-324],
         ]
     )
-    x = np.abs(x) if name == "log" else x
+    x = np.abs(x) if name.startswith("log") else x
     got = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
     for v, g in zip(x, got, strict=True):
         true = exact(mpmath.mpf(float(v)))
@@ -92,6 +103,8 @@ def test_float64(name):
 LIMITS = {
     "exp": {np.inf: np.inf, -np.inf: 0.0, 0.0: 1.0, 89.0: np.inf, -104.0: 0.0},
     "log": {np.inf: np.inf, 0.0: -np.inf, -1.0: np.nan, 1.0: 0.0},
+    "expm1": {np.inf: np.inf, -np.inf: -1.0, -1e-45: -1e-45, 89.0: np.inf, -50.0: -1.0},
+    "log1p": {np.inf: np.inf, -1.0: -np.inf, -2.0: np.nan, 1e-45: 1e-45, 0.0: 0.0},
     "tanh": {np.inf: 1.0, -np.inf: -1.0, 0.0: 0.0, 1e-45: 1e-45, 20.0: 1.0},
     "sigmoid": {np.inf: 1.0, -np.inf: 0.0, 0.0: 0.5, -104.0: 0.0},
     "erf": {np.inf: 1.0, -np.inf: -1.0, 0.0: 0.0},
@@ -127,3 +140,9 @@ def test_pow_has_c99s_special_values():
     np.testing.assert_allclose(got, expected, rtol=5e-16)
     number = ~np.isnan(expected)
     np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(expected[number]))
+
+
+@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf"])
+def test_minus_zero_stays(name):
+    y = getattr(fastnn, name)(fastnn.tensor([-0.0, 0.0])).numpy()
+    assert np.signbit(y).tolist() == [True, False]

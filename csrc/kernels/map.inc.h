@@ -63,7 +63,9 @@ MAP1(sign, 4,
      v_sel(v_lt(v_zero(), v_abs(a)), v_copysign(v_set1(1), a), v_add(a, v_zero())))
 MAP1(sqrt, 4, v_sqrt(a))
 MAP1(exp, 2, m_exp(a))
+MAP1(expm1, 1, m_expm1(a))
 MAP1(log, 2, m_log(a))
+MAP1(log1p, 1, m_log1p(a))
 MAP1(erf, 1, m_erf(a))
 /* squares by one product, whoever asks: x ** 2 is x * x to the bit */
 MAP2(pow, 1, v_sel(v_eq(b, v_set1(2)), v_mul(a, a), m_pow(a, b)))
@@ -74,14 +76,8 @@ MAP1(tanh, 2, m_tanh(a))
 MAP1(gelu, 1, m_gelu(a))
 MAP1(gelu_tanh, 1, m_gelu_tanh(a))
 
-/* log(1 + e^a) = max(a, 0) + log1p(e), e = e^-|a|; log1p(e) = log(u) + (e - (u - 1)) / u,
- * u = 1 + e, gives back what rounding u took (Kahan, HP-15C handbook, appendix). */
-FNN_MATH V FNN_NAME(softplus)(V a) {
-    V one = v_set1(1), e = m_exp(v_neg(v_abs(a))), u = v_add(one, e);
-    V log1p = v_add(m_log(u), v_div(v_sub(e, v_sub(u, one)), u));
-    return v_add(m_relu(a), log1p);
-}
-MAP1(softplus, 1, FNN_NAME(softplus)(a))
+/* log(1 + e^a) = max(a, 0) + log1p(e^-|a|) */
+MAP1(softplus, 1, v_add(m_relu(a), m_log1p(m_exp(v_neg(v_abs(a))))))
 
 /* Gradients: a is gy; b is y (relu, sigmoid, tanh) or x (gelu). */
 MAP2(relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_zero()))

@@ -26,10 +26,12 @@ from fastnn.ops.elementwise import div as div
 from fastnn.ops.elementwise import eq as eq
 from fastnn.ops.elementwise import erf as erf
 from fastnn.ops.elementwise import exp as exp
+from fastnn.ops.elementwise import expm1 as expm1
 from fastnn.ops.elementwise import ge as ge
 from fastnn.ops.elementwise import gt as gt
 from fastnn.ops.elementwise import le as le
 from fastnn.ops.elementwise import log as log
+from fastnn.ops.elementwise import log1p as log1p
 from fastnn.ops.elementwise import lt as lt
 from fastnn.ops.elementwise import maximum as maximum
 from fastnn.ops.elementwise import minimum as minimum

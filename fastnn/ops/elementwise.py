@@ -29,6 +29,7 @@ _add, _sub, _mul, _div, _pow = op("add"), op("sub"), op("mul"), op("div"), op("p
 _maximum, _minimum, _where = op("maximum"), op("minimum"), op("where")
 _neg, _abs, _sign, _sqrt, _exp = op("neg"), op("abs"), op("sign"), op("sqrt"), op("exp")
 _log, _erf = op("log"), op("erf")
+_expm1, _log1p = op("expm1"), op("log1p")
 _eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 _expand, _copy = op("expand"), op("copy")
 
@@ -158,6 +159,21 @@ def log(input: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(method=True)
+def expm1(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """e^input - 1, exact to 2 units in the last place near 0 too. Gradient: gy (y + 1)."""
+    return _expm1(input) if out is None else _expm1.into(out, input)
+
+
+@public(method=True)
+def log1p(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """log(1 + input), exact to 2 units in the last place near 0 too; -inf at -1, NaN below.
+
+    Gradient: gy / (1 + input).
+    """
+    return _log1p(input) if out is None else _log1p.into(out, input)
+
+
+@public(method=True)
 def erf(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Error function, 2/sqrt(pi) int_0^x exp(-t^2) dt. Gradient: gy 2/sqrt(pi) exp(-x^2)."""
     return _erf(input) if out is None else _erf.into(out, input)
@@ -261,6 +277,16 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return (_div(gy, node.saved[0]),)
 
 
+@gradient("expm1", saves={"y": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_mul(gy, _add(node.saved[0], 1)),)
+
+
+@gradient("log1p", saves={"x": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return (_div(gy, _add(node.saved[0], 1)),)
+
+
 @gradient("erf", saves={"x": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
     (x,) = node.saved
@@ -324,7 +350,9 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "sign": np.sign,
     "sqrt": np.sqrt,
     "exp": np.exp,
+    "expm1": np.expm1,
     "log": np.log,
+    "log1p": np.log1p,
     "erf": np.vectorize(math.erf, otypes=[float]),
     "eq": np.equal,
     "ne": np.not_equal,
