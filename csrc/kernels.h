@@ -25,10 +25,9 @@ typedef enum {
 
 enum {
 #define MAP_KERNEL(name, n_in, kind) FNN_MAP_##name,
+#define INT_KERNEL(name, n_in) FNN_MAP_##name,
 #define KERNEL(name, type)
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
     FNN_N_MAP,
     FNN_MAP_none = -1
 };
@@ -154,8 +153,6 @@ typedef struct {
 #define MAP_KERNEL(name, n_in, kind)
 #define KERNEL(name, type) type name[2];
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
     const fnn_gemm_tile *gemm_tile[2];
 } fnn_kernels;
 
@@ -172,17 +169,15 @@ extern const fnn_kernels *fnn_k;
 
 static const int fnn_map_arity[] = {
 #define MAP_KERNEL(name, n_in, kind) n_in,
+#define INT_KERNEL(name, n_in) n_in,
 #define KERNEL(name, type)
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
     0};
 static const fnn_map_kind fnn_map_kinds[] = {
 #define MAP_KERNEL(name, n_in, kind) kind,
+#define INT_KERNEL(name, n_in) FNN_T_TO_T,
 #define KERNEL(name, type)
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
     FNN_T_TO_T};
 
 #endif

@@ -44,8 +44,6 @@ const fnn_kernels FNN_CAT(fnn_kernels_, FNN_ISA) = {
 #define KERNEL(name, type) \
     .name = {FNN_JOIN3(name, f32, FNN_ISA), FNN_JOIN3(name, f64, FNN_ISA)},
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
     .gemm_tile = {&FNN_JOIN3(gemm_tile, f32, FNN_ISA),
                   &FNN_JOIN3(gemm_tile, f64, FNN_ISA)},
 };

@@ -61,6 +61,10 @@ MAP1(abs, 4, v_abs(a))
 /* a where it is zero or NaN; -0 + 0 = 0 */
 MAP1(sign, 4,
      v_sel(v_lt(v_zero(), v_abs(a)), v_copysign(v_set1(1), a), v_add(a, v_zero())))
+MAP1(floor, 4, m_floor(a))
+MAP1(ceil, 4, m_ceil(a))
+MAP1(trunc, 4, m_trunc(a))
+MAP1(round, 4, m_round(a))
 MAP1(sqrt, 4, v_sqrt(a))
 MAP1(exp, 2, m_exp(a))
 MAP1(expm1, 1, m_expm1(a))
@@ -92,6 +96,36 @@ COMPARE(lt, v_lt(a, b))
 COMPARE(le, v_le(a, b))
 COMPARE(gt, v_lt(b, a))
 COMPARE(ge, v_le(b, a))
+
+/* Quotient and remainder of a floored division, one element at a time. fmod and floor have
+ * one right result, which every libm gives. The remainder has b's sign; a - remainder is a
+ * multiple of b that division rounds to within 1/2 of the whole quotient. */
+FNN_MATH T FNN_NAME(remainder)(T a, T b) {
+    T r = IS_F32 ? (T)fmodf((float)a, (float)b) : (T)fmod((double)a, (double)b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+FNN_MATH T FNN_NAME(floor_divide)(T a, T b) {
+    if (b == 0) {
+        return a / b;
+    }
+    T r = IS_F32 ? (T)fmodf((float)a, (float)b) : (T)fmod((double)a, (double)b);
+    T q = (a - r) / b - (r != 0 && (r < 0) != (b < 0) ? 1 : 0);
+    T whole = (T)floor((double)q);
+    return q == 0               ? (T)copysign(0.0, (double)(a / b))
+           : q - whole > (T)0.5 ? whole + 1
+                                : whole;
+}
+#define FNN_SCALAR_MAP2(name)                                                    \
+    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y, const void *const *x, \
+                                     const ptrdiff_t *step) {                    \
+        const T *a = x[0], *b = x[1];                                            \
+        for (ptrdiff_t i = 0; i < n; i++) {                                      \
+            ((T *)y)[i] = FNN_NAME(name)(a[i * step[0]], b[i * step[1]]);        \
+        }                                                                        \
+    }
+FNN_SCALAR_MAP2(remainder)
+FNN_SCALAR_MAP2(floor_divide)
+#undef FNN_SCALAR_MAP2
 
 /* y = condition ? a : b, the condition in bytes. */
 static void FNN_NAME(map_where)(ptrdiff_t n, void *y_, const void *const *x,

@@ -30,6 +30,10 @@
 #define m_gelu_slope FNN_NAME(v_gelu_slope)
 #define m_gelu_tanh_slope FNN_NAME(v_gelu_tanh_slope)
 #define m_pow FNN_NAME(v_pow)
+#define m_round FNN_NAME(v_round_any)
+#define m_trunc FNN_NAME(v_trunc)
+#define m_floor FNN_NAME(v_floor)
+#define m_ceil FNN_NAME(v_ceil)
 #define m_sincospi FNN_NAME(v_sincospi)
 #ifndef FNN_MATH /* simd/generic.h has its own */
 #define FNN_MATH static inline __attribute__((always_inline, unused))
@@ -153,6 +157,22 @@ FNN_MATH V FNN_NAME(horner)(V x, const T *c, int n) {
     }
     return y;
 }
+
+/* ---- whole numbers --------------------------------------------------------------- */
+
+/* To the nearest, ties to even, any x: where |x| is below big, the sum with it has no
+ * room for a fraction. Keeps the sign of zero. */
+FNN_MATH V FNN_NAME(v_round_any)(V x) {
+    V big = v_set1(R(0x1p23, 0x1p52)), a = v_abs(x);
+    V y = v_copysign(v_sub(v_add(a, big), big), x);
+    return v_sel(v_lt(a, big), y, x);
+}
+FNN_MATH V FNN_NAME(v_floor)(V x) {
+    V y = m_round(x);
+    return v_copysign(v_sel(v_lt(x, y), v_sub(y, v_set1(1)), y), x);
+}
+FNN_MATH V FNN_NAME(v_ceil)(V x) { return v_neg(m_floor(v_neg(x))); }
+FNN_MATH V FNN_NAME(v_trunc)(V x) { return v_copysign(m_floor(v_abs(x)), x); }
 
 /* ---- exp and what follows from it ------------------------------------------------ */
 

@@ -146,6 +146,42 @@ fnn_status fnn_infer_arith_no_bool(fnn_call *c) {
     return infer_map(c, dtype);
 }
 
+/* bool takes part in no difference, as in PyTorch. */
+fnn_status fnn_infer_sub(fnn_call *c) {
+    if (c->in[0]->dtype == FNN_BOOL || c->in[1]->dtype == FNN_BOOL) {
+        return fnn_fail(
+            c->err, FNN_ERR_TYPE,
+            "sub: expected numbers, got dtype bool (hint: ~x inverts a mask, "
+            "x.float() makes numbers of it)");
+    }
+    return fnn_infer_arith(c);
+}
+
+/* An integer power of an integer is an integer: no negative number as exponent. */
+fnn_status fnn_infer_pow(fnn_call *c) {
+    int dtype = fnn_promote(c, 0);
+    if (!fnn_is_float(dtype) && c->weak_in >> 1 & 1) {
+        int64_t exponent;
+        fnn_convert(&exponent, FNN_INT64, 8, c->in[1]->data, c->in[1]->dtype, 0, 1);
+        if (exponent < 0) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "pow: expected an exponent of at least 0 for integers, got "
+                            "%lld (hint: x.float())",
+                            (long long)exponent);
+        }
+    }
+    return infer_map(c, dtype);
+}
+
+fnn_status fnn_infer_bits(fnn_call *c) {
+    int dtype = fnn_promote(c, 0);
+    if (fnn_is_float(dtype)) {
+        return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected integers or bool, got %s",
+                        c->op->name, fnn_dtype_name(dtype));
+    }
+    return infer_map(c, dtype);
+}
+
 fnn_status fnn_infer_compare(fnn_call *c) { return infer_map(c, FNN_BOOL); }
 
 fnn_status fnn_infer_to_float(fnn_call *c) {
@@ -177,6 +213,20 @@ fnn_status fnn_infer_copy(fnn_call *c) {
     return fnn_check_size(c, &c->out[0]);
 }
 
+fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x) {
+    bool empty = fnn_numel(x) == 0;
+    for (int d = 0; d < x->ndim && !empty; d++) {
+        if (x->stride[d] == 0 && x->shape[d] > 1) {
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "%s: expected x with memory of its own for every element, got an "
+                "expanded view of shape %s (hint: clone() it)",
+                c->op->name, FNN_SHAPE(x));
+        }
+    }
+    return FNN_OK;
+}
+
 /* x op= other: other broadcasts to x, and the result's category fits x. */
 fnn_status fnn_infer_inplace(fnn_call *c) {
     const fnn_tensor *x = c->in[0];
@@ -195,15 +245,5 @@ fnn_status fnn_infer_inplace(fnn_call *c) {
                         c->op->name, fnn_dtype_name(x->dtype), fnn_dtype_name(dtype));
     }
     *y = *x;
-    bool empty = fnn_numel(x) == 0;
-    for (int d = 0; d < x->ndim && !empty; d++) {
-        if (x->stride[d] == 0 && x->shape[d] > 1) {
-            return fnn_fail(
-                c->err, FNN_ERR_VALUE,
-                "%s: expected x with memory of its own for every element, got an "
-                "expanded view of shape %s (hint: clone() it)",
-                c->op->name, FNN_SHAPE(x));
-        }
-    }
-    return FNN_OK;
+    return fnn_expect_own_memory(c, x);
 }

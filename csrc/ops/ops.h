@@ -10,6 +10,9 @@
 #define INFER(name) fnn_status fnn_infer_##name(fnn_call *c);
 INFER(arith)
 INFER(arith_no_bool)
+INFER(sub)
+INFER(pow)
+INFER(bits)
 INFER(compare)
 INFER(where)
 INFER(to_float)
@@ -30,6 +33,12 @@ INFER(cat)
 INFER(index_select)
 INFER(index_add)
 INFER(unslice)
+INFER(gather)
+INFER(scatter)
+INFER(index_copy)
+INFER(nonzero)
+INFER(argsort)
+INFER(cumsum)
 INFER(softmax)
 INFER(cross_entropy)
 INFER(cross_entropy_backward)
@@ -41,6 +50,7 @@ INFER(step)
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
 WORKSPACE(reduce)
+WORKSPACE(argsort)
 WORKSPACE(matmul)
 WORKSPACE(index_select)
 WORKSPACE(linear)
@@ -50,6 +60,7 @@ WORKSPACE(cross_entropy_backward)
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
 RUN(map)
+RUN(divide)
 RUN(copy)
 RUN(copy_)
 RUN(reduce)
@@ -61,6 +72,12 @@ RUN(cat)
 RUN(index_select)
 RUN(index_add)
 RUN(unslice)
+RUN(gather)
+RUN(scatter)
+RUN(index_copy)
+RUN(nonzero)
+RUN(argsort)
+RUN(cumsum)
 RUN(softmax)
 RUN(cross_entropy)
 RUN(cross_entropy_backward)
@@ -96,6 +113,8 @@ fnn_status fnn_check_dim(const fnn_call *c, const fnn_tensor *t, int64_t *dim);
 fnn_status fnn_expect_float(const fnn_call *c, int input, const char *name);
 fnn_status fnn_expect_same_dtype(const fnn_call *c, int a, int b, const char *names);
 fnn_status fnn_expect_integer(const fnn_call *c, int input, const char *name);
+/* Fails where x is written and elements of it share memory. */
+fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x);
 /* t = x without its storage: dtype, shape, contiguous. */
 void fnn_like(fnn_tensor *t, const fnn_tensor *x, int dtype);
 

@@ -180,9 +180,14 @@ def _array(Tensor self, dtype=None, copy=None):
 
 def _item(Tensor self):
     """The one element as a Python number. Raises: ValueError unless there is exactly one."""
+    return one_element(self, "item")
+
+
+cdef object one_element(Tensor self, str name):
     check_made(self)
     if fnn_numel(&self.t) != 1:
-        raise ValueError(f"item: expected one element, got shape {self.shape}")
+        hint = " (hint: any() or all())" if name == "bool" else ""
+        raise ValueError(f"{name}: expected one element, got shape {self.shape}{hint}")
     if self.t.dtype == FNN_FLOAT32:
         return <double> (<float *> self.t.data)[0]
     if self.t.dtype == FNN_FLOAT64:
@@ -196,33 +201,33 @@ def _item(Tensor self):
     return bool((<uint8_t *> self.t.data)[0])
 
 
-def empty(tuple shape, d):
-    """Fresh memory of that shape and dtype, not initialised."""
+def empty(tuple shape, d, str name="empty"):
+    """Fresh memory of that shape and dtype, not initialised; name is for errors."""
     cdef Tensor y = Tensor.__new__(Tensor)
     cdef int i
     cdef int64_t size
     cdef object total = 1
     y.t.dtype = dtype_code(d)
     if len(shape) > FNN_MAX_DIMS:
-        raise ValueError(f"empty: expected at most {FNN_MAX_DIMS} dimensions, got "
+        raise ValueError(f"{name}: expected at most {FNN_MAX_DIMS} dimensions, got "
                          f"{len(shape)}")
     for i, n in enumerate(shape):
         try:
             size = PyNumber_Index(n)
         except (TypeError, OverflowError):
-            raise TypeError(f"empty: expected sizes as integers, got {shape!r}") from None
+            raise TypeError(f"{name}: expected sizes as integers, got {shape!r}") from None
         if size < 0:
-            raise ValueError(f"empty: expected sizes of at least 0, got {shape!r}")
+            raise ValueError(f"{name}: expected sizes of at least 0, got {shape!r}")
         y.t.shape[i] = size
         total *= size
     y.t.ndim = <int32_t> len(shape)
     total *= fnn_dtype_size(y.t.dtype)
     if total >= 1 << 62:
-        raise MemoryError(f"empty: expected less than 2^62 bytes, got shape {shape!r}")
+        raise MemoryError(f"{name}: expected less than 2^62 bytes, got shape {shape!r}")
     fnn_set_contiguous(&y.t)
     y.t.storage = fnn_storage_new(total)
     if y.t.storage == NULL:
-        raise MemoryError(f"empty: expected {total} bytes of memory")
+        raise MemoryError(f"{name}: expected {total} bytes of memory")
     y.t.data = <char *> y.t.storage.data
     return y
 

@@ -3,6 +3,7 @@
 
 cdef list OPS = []
 cdef Op ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_, SUM
+cdef Op FLOOR_DIVIDE, REMAINDER, AND, OR, XOR, NOT
 
 cdef object recorder = None
 
@@ -113,7 +114,7 @@ def set_recorder(callback):
 
 cdef int make_ops() except -1:
     global ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_
-    global SUM, RESHAPE
+    global SUM, RESHAPE, FLOOR_DIVIDE, REMAINDER, AND, OR, XOR, NOT
     cdef Op op
     cdef int i
     for i in range(FNN_N_OPS):
@@ -130,6 +131,9 @@ cdef int make_ops() except -1:
     DIV, POW, NEG, ABS = op_named("div"), op_named("pow"), op_named("neg"), op_named("abs")
     EQ, NE, LT = op_named("eq"), op_named("ne"), op_named("lt")
     LE, GT, GE = op_named("le"), op_named("gt"), op_named("ge")
+    FLOOR_DIVIDE, REMAINDER = op_named("floor_divide"), op_named("remainder")
+    AND, OR = op_named("bitwise_and"), op_named("bitwise_or")
+    XOR, NOT = op_named("bitwise_xor"), op_named("bitwise_not")
     ADD_, MUL_, COPY_ = op_named("add_"), op_named("mul_"), op_named("copy_")
     COPY, SUM, RESHAPE = op_named("copy"), op_named("sum"), op_named("reshape")
     return 0

@@ -15,8 +15,8 @@ cdef dict installed = {}  # hooks that Python parts supply: getitem, setitem, re
 cdef class Tensor:
     """An n-dimensional array (at most 8 dimensions) that can record gradients.
 
-    Made by fastnn.tensor, zeros, from_numpy and the ops; Tensor(data) is tensor(data)
-    sharing its memory. Names, promotion and views follow PyTorch. Methods come from the
+    Made by fastnn.tensor, zeros, from_numpy and the ops. Tensor(x) shares a tensor's
+    memory; Tensor([1, 2]) is float32 whatever the data; Tensor(2, 3) is empty(2, 3). Names, promotion and views follow PyTorch. Methods come from the
     ops: x.sum(dim=0) is fastnn.sum(x, dim=0).
     """
 
@@ -31,12 +31,16 @@ cdef class Tensor:
     cdef dict hooks
     cdef object __weakref__
 
-    def __init__(self, data=None, *, dtype=None):
-        cdef Tensor source
-        if data is None:
-            raise TypeError("Tensor: expected data, got nothing")
-        source = as_tensor(data, dtype)
-        adopt(self, source)
+    def __init__(self, *data, dtype=None):
+        if len(data) == 1 and isinstance(data[0], Tensor):
+            adopt(self, as_tensor(data[0], dtype))
+        elif data and all([isinstance(n, int) and not isinstance(n, bool) for n in data]):
+            adopt(self, empty(data, DTYPES[FNN_FLOAT32] if dtype is None else dtype,
+                              "Tensor"))
+        elif len(data) == 1:
+            adopt(self, as_tensor(data[0], DTYPES[FNN_FLOAT32] if dtype is None else dtype))
+        else:
+            raise TypeError(f"Tensor: expected data or sizes, got {len(data)} arguments")
 
     def __dealloc__(self):
         if self.t.storage != NULL:
@@ -239,18 +243,18 @@ cdef class Tensor:
         return self.t.shape[0]
 
     def __bool__(self):
-        return bool(self.item())
+        return bool(one_element(self, "bool"))
 
     def __int__(self):
-        return int(self.item())
+        return int(one_element(self, "int"))
 
     def __float__(self):
-        return float(self.item())
+        return float(one_element(self, "float"))
 
     def __index__(self):
         if fnn_is_float(self.t.dtype):
             raise TypeError(f"index: expected an integer tensor, got {self.dtype.name}")
-        return int(self.item())
+        return int(one_element(self, "index"))
 
     def __hash__(self):
         return <Py_ssize_t> <void *> self >> 4
@@ -259,7 +263,12 @@ cdef class Tensor:
         return installed["repr"](self)
 
     def __format__(self, spec):
-        return format(self.item() if self.t.ndim == 0 else repr(self), spec)
+        if self.t.ndim == 0:
+            return format(one_element(self, "format"), spec)
+        if spec:
+            raise TypeError(f"format: expected no format for shape {self.shape}, got "
+                            f"{spec!r} (hint: item() makes a number)")
+        return repr(self)
 
     def __iter__(self):
         if self.t.ndim == 0:
@@ -308,6 +317,39 @@ cdef class Tensor:
             return NotImplemented
         return operate(POW, other, self)
 
+    def __floordiv__(self, other):
+        return operate(FLOOR_DIVIDE, self, other)
+
+    def __rfloordiv__(self, other):
+        return operate(FLOOR_DIVIDE, other, self)
+
+    def __mod__(self, other):
+        return operate(REMAINDER, self, other)
+
+    def __rmod__(self, other):
+        return operate(REMAINDER, other, self)
+
+    def __and__(self, other):
+        return operate(AND, self, other)
+
+    def __rand__(self, other):
+        return operate(AND, other, self)
+
+    def __or__(self, other):
+        return operate(OR, self, other)
+
+    def __ror__(self, other):
+        return operate(OR, other, self)
+
+    def __xor__(self, other):
+        return operate(XOR, self, other)
+
+    def __rxor__(self, other):
+        return operate(XOR, other, self)
+
+    def __invert__(self):
+        return run_op(NOT, (self,), None)
+
     def __neg__(self):
         return run_op(NEG, (self,), None)
 
@@ -324,13 +366,31 @@ cdef class Tensor:
         return run_op(ADD_, (self, other), None)
 
     def __isub__(self, other):
-        return installed["isub"](self, other)
+        return self.sub_(other)
 
     def __imul__(self, other):
         return run_op(MUL_, (self, other), None)
 
     def __itruediv__(self, other):
-        return installed["itruediv"](self, other)
+        return self.div_(other)
+
+    def __ifloordiv__(self, other):
+        return self.floor_divide_(other)
+
+    def __imod__(self, other):
+        return self.remainder_(other)
+
+    def __ipow__(self, other, modulo):
+        return self.pow_(other)
+
+    def __iand__(self, other):
+        return self.bitwise_and_(other)
+
+    def __ior__(self, other):
+        return self.bitwise_or_(other)
+
+    def __ixor__(self, other):
+        return self.bitwise_xor_(other)
 
     def __richcmp__(self, other, int op):
         cdef Op which
@@ -400,10 +460,10 @@ cdef object operate(Op op, a, b):
 
 def install(str name, value):
     """Makes value an attribute of Tensor, or one of the hooks getitem, setitem, repr,
-    matmul, isub, itruediv. Extension types take no new attributes from Python; this is how
+    matmul. Extension types take no new attributes from Python; this is how
     the op families in fastnn/ops add their methods, so that an op is declared in one place.
     """
-    if name in ("getitem", "setitem", "repr", "matmul", "isub", "itruediv"):
+    if name in ("getitem", "setitem", "repr", "matmul"):
         installed[name] = value
         return
     (<dict> (<PyTypeObject *> Tensor).tp_dict)[name] = value

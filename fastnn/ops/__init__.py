@@ -5,12 +5,17 @@ from fastnn.ops import (
     copies,
     creation,
     elementwise,
+    indexing,
+    logic,
     losses,
     optim,
     products,
     random,
     reductions,
+    rounding,
     selection,
+    sorting,
+    statistics,
     views,
 )
 from fastnn.ops._registry import PUBLIC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from fastnn._core import (
     dtype_number,
     float32,
     float64,
-    install,
     int32,
     int64,
+    is_grad_enabled,
     uint8,
 )
 from fastnn.ops._registry import (
@@ -46,26 +47,46 @@ def contiguous(self: Tensor) -> Tensor:
 
 @public(method=True, function=False)
 def to(
-    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False
+    self: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    other: Tensor | None = None,
+    non_blocking: bool = False,
+    copy: bool = False,
 ) -> Tensor:
     """self with another dtype or device; self itself where nothing changes (unless copy).
 
-    Parameters: dtype, device, or a tensor whose dtype is meant, in any order as in PyTorch.
+    As in PyTorch: to(dtype, non_blocking, copy), to(device, dtype, non_blocking, copy), or
+    to(other, non_blocking, copy), where other is a tensor whose dtype is meant.
+
+    Parameters: non_blocking : without effect, as on any CPU.
     Gradient: gy, in self's dtype.
-    Raises: RuntimeError for a device other than the CPU.
+    Raises: RuntimeError for a device other than the CPU; TypeError for anything else.
     """
-    for a in args:
-        if isinstance(a, Tensor):
-            dtype = a.dtype
-        elif isinstance(a, (str, _Device)):
+    flags = [copy]
+    for k, a in enumerate(args):
+        if isinstance(a, bool):
+            flags.append(a)
+        elif isinstance(a, Tensor) and k == 0:
+            other = a
+        elif isinstance(a, (str, _Device)) and k == 0:
             device = a
-        elif isinstance(a, bool):
-            copy = a
-        else:
+        elif a is not None and k < 2:
             dtype = a
+        elif a is not None:
+            raise TypeError(f"to: expected a dtype, a device or a tensor, got {a!r}")
+    if len(flags) > 3:
+        raise TypeError("to: expected non_blocking and copy at most, got more")
+    copy = copy or (len(flags) == 3 and flags[2])
     if device is not None:
         _Device(str(device))
-    code = self.dtype.code if dtype is None else dtype_number(dtype)
+    if other is not None:
+        dtype = other.dtype
+    try:
+        code = self.dtype.code if dtype is None else dtype_number(dtype)
+    except TypeError as e:
+        raise TypeError(f"to: {e}") from None
     if code == self.dtype.code and not copy:
         return self
     return _copy(self, code)
@@ -81,7 +102,7 @@ def cpu(self: Tensor) -> Tensor:
 
 
 @public(method=True, function=False)
-def cuda(self: Tensor, device: Any = None) -> Tensor:
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """Raises RuntimeError: this build has no backend but the CPU."""
     return self.to("cuda")
 
@@ -113,6 +134,33 @@ for _name, _target in {
 
 
 # ---- in place ---------------------------------------------------------------------------
+
+
+def changed(self: Tensor) -> Tensor:
+    """What an op that is about to be written back into self may keep for its gradient."""
+    return _copy(self) if self.requires_grad and is_grad_enabled() else self
+
+
+def written(self: Tensor, result: Tensor, name: str = "") -> Tensor:
+    """self, holding result. Raises: TypeError where result is float and self is not."""
+    if name and result.is_floating_point() and not self.is_floating_point():
+        raise TypeError(
+            f"{name}: expected a result that fits {self.dtype.name} in place, got "
+            f"{result.dtype.name}"
+        )
+    return _copy_(self, result)
+
+
+def in_place(function: Callable[..., Tensor]) -> None:
+    """Adds the method name_ beside the function name."""
+    name = function.__name__ + "_"
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return written(self, function(changed(self), *args, **kwargs), name)
+
+    method.__name__ = name
+    method.__doc__ = f"{function.__name__}, written into self; returns self. As copy_."
+    public(method=True, function=False)(method)
 
 
 @public(method=True, function=False)
@@ -158,15 +206,13 @@ def mul_(self: Tensor, other: Tensor | float) -> Tensor:
 
 
 @public(method=True, function=False)
-def div_(self: Tensor, other: Tensor | float) -> Tensor:
-    """self /= other; returns self. As copy_; self must be float32 or float64."""
-    if not self.is_floating_point():
-        raise TypeError(f"div_: expected float32 or float64, got {self.dtype.name}")
-    return _copy_(self, _div(self, other))
-
-
-install("isub", sub_)
-install("itruediv", div_)
+def div_(
+    self: Tensor, other: Tensor | float, *, rounding_mode: str | None = None
+) -> Tensor:
+    """self /= other; returns self. As copy_; self must be float32 or float64, or rounded."""
+    if rounding_mode is None:
+        return written(self, _div(self, other), "div_")
+    return written(self, self.div(other, rounding_mode=rounding_mode), "div_")
 
 
 @gradient("copy")

@@ -48,10 +48,10 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def _filled(
-    shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool
+    name: str, shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
     on(device)
-    x = _core.empty(shape, float32 if dtype is None else dtype)
+    x = _core.empty(shape, float32 if dtype is None else dtype, name)
     return _copy_(x, value).requires_grad_(requires_grad)
 
 
@@ -60,7 +60,7 @@ def zeros(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of shape size; float32 unless dtype says otherwise."""
-    return _filled(sizes(size), 0, dtype, device, requires_grad)
+    return _filled("zeros", sizes(size), 0, dtype, device, requires_grad)
 
 
 @public()
@@ -68,7 +68,7 @@ def ones(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of shape size; float32 unless dtype says otherwise."""
-    return _filled(sizes(size), 1, dtype, device, requires_grad)
+    return _filled("ones", sizes(size), 1, dtype, device, requires_grad)
 
 
 @public()
@@ -93,7 +93,7 @@ def full(
     """fill_value everywhere; its own type (float32, int64, bool) unless dtype is given."""
     if dtype is None:
         dtype = tensor_from(fill_value, None, False).dtype
-    return _filled(sizes((size,)), fill_value, dtype, device, requires_grad)
+    return _filled("full", sizes((size,)), fill_value, dtype, device, requires_grad)
 
 
 @public()
@@ -102,7 +102,12 @@ def zeros_like(
 ) -> Tensor:
     """Zeros of input's shape, and dtype unless given."""
     return _filled(
-        input.shape, 0, input.dtype if dtype is None else dtype, device, requires_grad
+        "zeros_like",
+        input.shape,
+        0,
+        input.dtype if dtype is None else dtype,
+        device,
+        requires_grad,
     )
 
 
@@ -112,7 +117,12 @@ def ones_like(
 ) -> Tensor:
     """Ones of input's shape, and dtype unless given."""
     return _filled(
-        input.shape, 1, input.dtype if dtype is None else dtype, device, requires_grad
+        "ones_like",
+        input.shape,
+        1,
+        input.dtype if dtype is None else dtype,
+        device,
+        requires_grad,
     )
 
 
@@ -137,6 +147,7 @@ def full_like(
 ) -> Tensor:
     """fill_value in input's shape, and dtype unless given."""
     return _filled(
+        "full_like",
         input.shape,
         fill_value,
         input.dtype if dtype is None else dtype,

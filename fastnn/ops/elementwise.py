@@ -22,6 +22,7 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
+from fastnn.ops.copies import in_place
 
 Operand: TypeAlias = "Tensor | float | int"
 
@@ -30,6 +31,7 @@ _maximum, _minimum, _where = op("maximum"), op("minimum"), op("where")
 _neg, _abs, _sign, _sqrt, _exp = op("neg"), op("abs"), op("sign"), op("sqrt"), op("exp")
 _log, _erf = op("log"), op("erf")
 _expm1, _log1p = op("expm1"), op("log1p")
+_clamp_min, _clamp_max = op("clamp_min"), op("clamp_max")
 _eq, _ne, _lt, _le, _gt, _ge = (op(n) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 _expand, _copy = op("expand"), op("copy")
 
@@ -73,9 +75,36 @@ def mul(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(method=True)
-def div(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
-    """input / other; integers give float32. Gradient: gy / other; -gy input / other^2."""
+def div(
+    input: Operand,
+    other: Operand,
+    *,
+    rounding_mode: str | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """input / other; integers give float32. Gradient: gy / other; -gy input / other^2.
+
+    Parameters: rounding_mode : None; "floor", as floor_divide; "trunc", towards 0. Both keep
+        integers, and their gradient is 0.
+    """
+    if rounding_mode is not None:
+        y = _whole_quotient(input, other, rounding_mode)
+        return y if out is None else op("copy_")(out, y)
     return _div(input, other) if out is None else _div.into(out, input, other)
+
+
+def _whole_quotient(a: Operand, b: Operand, rounding_mode: str) -> Tensor:
+    if rounding_mode not in ("floor", "trunc"):
+        raise ValueError(
+            f'div: expected rounding_mode None, "floor" or "trunc", got {rounding_mode!r}'
+        )
+    floored = op("floor_divide")(a, b)
+    if rounding_mode == "floor":
+        return floored
+    if floored.is_floating_point():
+        return op("trunc")(_div(a, b))
+    exact = _eq(_mul(floored, b), a)  # else a quotient below 0 lies above the floor
+    return _add(floored, _mul(_lt(floored, 0), _eq(exact, 0)))
 
 
 @public(method=True)
@@ -102,6 +131,65 @@ def maximum(input: Operand, other: Operand, *, out: Tensor | None = None) -> Ten
 def minimum(input: Operand, other: Operand, *, out: Tensor | None = None) -> Tensor:
     """The smaller of both; NaN if either is. Gradient: to the smaller, half each at a tie."""
     return _minimum(input, other) if out is None else _minimum.into(out, input, other)
+
+
+@public(method=True)
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
+    """The larger of input and min. Gradient: gy where input >= min; gy where below."""
+    return _clamp_min(input, min)
+
+
+@public(method=True)
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
+    """The smaller of input and max. Gradient: gy where input <= max; gy where above."""
+    return _clamp_max(input, max)
+
+
+@public(method=True, composite=True)
+def clamp(
+    input: Tensor, min: Operand | None = None, max: Operand | None = None
+) -> Tensor:
+    """input, but min where below it and max where above; max where min > max.
+
+    Parameters: min, max : Tensor or number (shapes broadcast), or None for no limit.
+    Returns: broadcast shape, promoted dtype; fresh. NaN if any of them is.
+    Gradient: gy where min <= input <= max, else 0; to a limit where it was taken.
+    Raises: ValueError without any limit.
+    Example:
+        >>> fastnn.clamp(fastnn.tensor([-2.0, 0.5, 3.0]), min=0, max=1)
+        tensor([0. , 0.5, 1. ])
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: expected min, max or both, got neither")
+    if min is not None:
+        input = _clamp_min(input, min)
+    return input if max is None else _clamp_max(input, max)
+
+
+@public(method=True)
+def clip(
+    input: Tensor, min: Operand | None = None, max: Operand | None = None
+) -> Tensor:
+    """Another name of clamp."""
+    return clamp(input, min, max)
+
+
+@public(method=True, composite=True)
+def square(input: Tensor) -> Tensor:
+    """input times itself. Gradient: 2 gy input."""
+    return _mul(input, input)
+
+
+@public(method=True, composite=True)
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input; integers give float32. Gradient: -gy y^2."""
+    return _div(1, input)
+
+
+@public(method=True, composite=True)
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input); infinity at 0, NaN below. Gradient: -gy y / (2 input)."""
+    return _div(1, _sqrt(input))
 
 
 @public(method=True)
@@ -237,6 +325,20 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return _share(node, gy, _lt)
 
 
+@gradient("clamp_min", saves={"x": "x min", "min": "x min"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    x, low = node.saved
+    below = _lt(x, low)
+    return _where(below, 0.0, gy), _where(below, gy, 0.0) if node.needs(1) else None
+
+
+@gradient("clamp_max", saves={"x": "x max", "max": "x max"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    x, high = node.saved
+    above = _gt(x, high)
+    return _where(above, 0.0, gy), _where(above, gy, 0.0) if node.needs(1) else None
+
+
 @gradient("where", saves={"condition": "a b"})
 def _(node: Node, gy: Tensor) -> Gradients:
     (condition,) = node.saved
@@ -332,6 +434,26 @@ def ge(input: Operand, other: Operand) -> Tensor:
     return _ge(input, other)
 
 
+for _function in (
+    pow,
+    neg,
+    abs,
+    sign,
+    sqrt,
+    exp,
+    expm1,
+    log,
+    log1p,
+    clamp_min,
+    clamp_max,
+    clamp,
+    clip,
+    square,
+    reciprocal,
+    rsqrt,
+):
+    in_place(_function)
+
 no_gradient("eq", "ne", "lt", "le", "gt", "ge")
 
 # ---- references --------------------------------------------------------------------------
@@ -344,7 +466,12 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "pow": np.power,
     "maximum": lambda a, b: np.maximum(a, b),
     "minimum": lambda a, b: np.minimum(a, b),
+    "clamp_min": lambda x, low: np.maximum(x, low),
+    "clamp_max": lambda x, high: np.minimum(x, high),
     "where": lambda c, a, b: np.where(c, a, b),
+    "square": lambda x: x * x,
+    "reciprocal": lambda x: 1 / x,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
     "neg": np.negative,
     "abs": np.abs,
     "sign": np.sign,
@@ -361,5 +488,11 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "gt": np.greater,
     "ge": np.greater_equal,
 }
-for _name, _function in _IN_NUMPY.items():
-    reference(_name)(_function)
+for _name, _in_numpy in _IN_NUMPY.items():
+    reference(_name)(_in_numpy)
+
+
+@reference("clamp")
+def _(x: Any, min: Any = None, max: Any = None) -> Any:
+    x = x if min is None else np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)

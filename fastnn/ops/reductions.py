@@ -20,13 +20,12 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
-from fastnn.ops.selection import take_along_last
 from fastnn.ops.views import dimension
 
 _sum, _mean, _amax, _amin = op("sum"), op("mean"), op("amax"), op("amin")
 _argmax, _argmin = op("argmax"), op("argmin")
 _div, _eq, _where = op("div"), op("eq"), op("where")
-_reshape, _expand, _permute = op("reshape"), op("expand"), op("permute")
+_reshape, _expand = op("reshape"), op("expand")
 
 Dims = int | tuple[int, ...] | list[int] | None
 
@@ -38,7 +37,8 @@ class Extremum(NamedTuple):
     indices: Tensor
 
 
-def _dims(dim: Dims) -> Any:
+def reduced_dims(dim: Dims) -> Any:
+    """dim as the ops take it: none means all."""
     return () if dim is None else dim
 
 
@@ -57,7 +57,7 @@ def sum(
         >>> fastnn.sum(fastnn.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=0)
         tensor([4., 6.])
     """
-    return _sum(input if dtype is None else input.to(dtype), _dims(dim), keepdim)
+    return _sum(input if dtype is None else input.to(dtype), reduced_dims(dim), keepdim)
 
 
 @public(method=True)
@@ -65,7 +65,9 @@ def mean(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
     """Sum over dim divided by the count; float only. Gradient: gy / count, expanded."""
-    return _mean(input if dtype is None else input.to(dtype), _dims(dim), keepdim)
+    return _mean(
+        input if dtype is None else input.to(dtype), reduced_dims(dim), keepdim
+    )
 
 
 @public(method=True)
@@ -75,26 +77,26 @@ def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Gradient: gy, in equal parts to all that are largest.
     Raises: ValueError where there is no element.
     """
-    return _amax(input, _dims(dim), keepdim)
+    return _amax(input, reduced_dims(dim), keepdim)
 
 
 @public(method=True)
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over dim. As amax."""
-    return _amin(input, _dims(dim), keepdim)
+    return _amin(input, reduced_dims(dim), keepdim)
 
 
 @public(method=True)
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index (int64) of the largest element, the first of several; of the flat tensor for
     dim None. Raises: ValueError where there is no element."""
-    return _argmax(input, _dims(dim), keepdim)
+    return _argmax(input, reduced_dims(dim), keepdim)
 
 
 @public(method=True)
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index (int64) of the smallest element. As argmax."""
-    return _argmin(input, _dims(dim), keepdim)
+    return _argmin(input, reduced_dims(dim), keepdim)
 
 
 def _along(input: Tensor, dim: int, keepdim: bool, arg: Any) -> Extremum:
@@ -102,10 +104,8 @@ def _along(input: Tensor, dim: int, keepdim: bool, arg: Any) -> Extremum:
     if input.ndim == 0:
         return Extremum(_reshape(input, ()), arg(input))
     index = arg(input, at, True)
-    order = [*(d for d in range(input.ndim) if d != at), at]
-    last = _permute(input, order)
-    values = take_along_last(last, index.reshape(last.shape[:-1]))
-    shape = index.shape if keepdim else last.shape[:-1]
+    values = op("gather")(input, index, at)
+    shape = index.shape if keepdim else (*index.shape[:at], *index.shape[at + 1 :])
     return Extremum(_reshape(values, shape), _reshape(index, shape))
 
 

@@ -1,4 +1,4 @@
-"""cat, index_select and indexing with brackets."""
+"""Joining tensors, and choosing slices or elements by an index tensor."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._core import install, tensor_from
+from fastnn._core import bool as bool_
+from fastnn._core import int64
 from fastnn.ops._registry import (
     Gradients,
     Node,
     Tensor,
     gradient,
+    no_gradient,
     op,
     public,
     reference,
 )
-from fastnn.ops.views import reshape, select, unsqueeze
+from fastnn.ops.copies import changed, written
+from fastnn.ops.creation import arange, ones, zeros
+from fastnn.ops.views import dimension, unsqueeze
 
 _cat, _index_select, _index_add = op("cat"), op("index_select"), op("index_add")
-_slice, _reshape, _permute, _expand = (
-    op("slice"),
-    op("reshape"),
-    op("permute"),
-    op("expand"),
-)
-_copy_, _add, _mul = op("copy_"), op("add"), op("mul")
+_gather, _scatter, _scatter_add = op("gather"), op("scatter"), op("scatter_add")
+_index_copy_, _nonzero = op("index_copy_"), op("nonzero")
+_slice, _reshape, _expand, _copy = op("slice"), op("reshape"), op("expand"), op("copy")
+_where, _eq = op("where"), op("eq")
 
 
 @public()
@@ -76,11 +77,259 @@ def index_add(source: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
 
 def take_along_last(x: Tensor, index: Tensor) -> Tensor:
     """x[..., index[...]]: one element of each last-dimension row; index is non-negative."""
-    rows, n = index.numel(), x.shape[-1]
-    flat = reshape(x, (rows * n,))
-    start = tensor_from(np.arange(rows, dtype=np.int64) * n, None, False)
-    chosen = _index_select(flat, _add(reshape(index, (rows,)), start), 0)
-    return _reshape(chosen, index.shape)
+    return _reshape(_gather(x, unsqueeze(index, -1), -1), index.shape)
+
+
+@public(method=True)
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The element of input at index along dim, at every place of index.
+
+    y[i, j] = input[index[i, j], j] for dim 0 of a matrix.
+
+    Parameters: input : Tensor. dim : int. index : integer Tensor of input's number of
+        dimensions, no larger than input but along dim; from 0 to input's size - 1.
+    Returns: index's shape, input's dtype; fresh.
+    Gradient: gy added up at index. index : none.
+    Raises: IndexError for an index out of range; ValueError for shapes that do not fit.
+    Example:
+        >>> fastnn.gather(fastnn.tensor([[1, 2], [3, 4]]), 1, fastnn.tensor([[1], [0]]))
+        tensor([[2],
+                [3]])
+    """
+    return _gather(input, index, dim)
+
+
+def _within(src: Any, index: Tensor) -> Any:
+    """src cut to index's shape, where it is larger."""
+    if isinstance(src, Tensor) and src.ndim == index.ndim:
+        for d, n in enumerate(index.shape):
+            if src.shape[d] > n:
+                src = _slice(src, d, 0, n, 1)
+    return src
+
+
+@public(method=True)
+def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
+    """A copy of input with src written at index along dim; gather's inverse.
+
+    Parameters: input, dim, index : as in gather. src : Tensor at least as large as index,
+        of input's dtype, or a number.
+    Returns: input's shape and dtype; fresh. Where places repeat, the last one stays.
+    Gradient: gy, 0 at what was written; gy gathered at index (all of those that repeat).
+    Raises: as gather; TypeError for a src of another dtype.
+    """
+    return _scatter(input, index, _within(src, index), dim)
+
+
+@public(method=True)
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy of input with src added at index along dim, in src's logical order.
+
+    As scatter. Gradient: gy; gy gathered at index.
+    """
+    return _scatter_add(input, index, _within(src, index), dim)
+
+
+@public(method=True, function=False)
+def scatter_(self: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
+    """Writes src into self at index along dim; returns self. As scatter."""
+    return written(self, scatter(changed(self), dim, index, src))
+
+
+@public(method=True, function=False)
+def scatter_add_(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """Adds src to self at index along dim; returns self. As scatter_add."""
+    return written(self, scatter_add(changed(self), dim, index, src))
+
+
+@public(method=True, function=False)
+def index_copy_(self: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Writes source's slices into self at index along dim; returns self.
+
+    Parameters: index : integer Tensor (n,), from 0. source : self's shape with n along dim.
+    Gradient: gy, 0 at index; gy at index. Where indices repeat, the last slice stays.
+    Raises: IndexError for an index out of range, before anything is written.
+    """
+    return _index_copy_(self, index, source, dim)
+
+
+@public(method=True)
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """gather, with input and indices broadcast but along dim; of the flat tensors for None.
+
+    Example:
+        >>> x = fastnn.tensor([[3, 1, 2]])
+        >>> fastnn.take_along_dim(x, fastnn.argsort(x, dim=1), dim=1)
+        tensor([[1, 2, 3]])
+    """
+    if dim is None:
+        return _gather(input.reshape(-1), indices.reshape(-1), 0)
+    if input.ndim != indices.ndim:
+        raise ValueError(
+            "take_along_dim: expected input and indices of one number of dimensions, got "
+            f"shapes {input.shape} and {indices.shape}"
+        )
+    at = dimension("take_along_dim", dim, input.ndim)
+    both = [
+        (m, n) if d == at else (m if n == 1 else n,) * 2
+        for d, (m, n) in enumerate(zip(input.shape, indices.shape, strict=True))
+    ]
+    return _gather(
+        _expand(input, [m for m, _ in both]), _expand(indices, [n for _, n in both]), at
+    )
+
+
+# ---- masks and where they hold ------------------------------------------------------------
+
+
+@public(method=True)
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Where input is not 0: indices (int64, (n, input.ndim)), in logical order.
+
+    Parameters: as_tuple : one (n,) tensor for each dimension instead, for brackets.
+    """
+    index = _nonzero(input)
+    if not as_tuple:
+        return index
+    return tuple(index[:, d] for d in range(input.ndim))
+
+
+@public(method=True)
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements of input where mask holds (both broadcast), one-dimensional; fresh.
+
+    Gradient: gy at the elements, 0 elsewhere. Raises: TypeError unless mask is bool.
+    """
+    _expect_mask("masked_select", mask)
+    shape = np.broadcast_shapes(input.shape, mask.shape)
+    flat = _nonzero(_expand(mask, shape).reshape(-1))
+    return _index_select(_expand(input, shape).reshape(-1), flat.reshape(-1), 0)
+
+
+@public(method=True, composite=True)
+def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
+    """value where mask holds, else input; input's dtype.
+
+    Parameters: mask : bool Tensor, broadcast with input. value : number or Tensor ().
+    Returns: broadcast shape; fresh. Gradient: gy, 0 under the mask; value: gy's sum there.
+    Raises: TypeError unless mask is bool; ValueError for a value with dimensions.
+    """
+    _expect_mask("masked_fill", mask)
+    if isinstance(value, Tensor) and value.ndim:
+        raise ValueError(
+            f"masked_fill: expected one value, got shape {value.shape} (hint: where)"
+        )
+    return _where(mask, value, input).to(input.dtype)
+
+
+@public(method=True, function=False)
+def masked_fill_(self: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
+    """Writes value into self where mask holds; returns self. As masked_fill."""
+    return written(self, masked_fill(changed(self), mask, value))
+
+
+def _expect_mask(name: str, mask: Any) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype is not bool_:
+        got = mask.dtype.name if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name}: expected mask as a bool tensor, got {got}")
+
+
+# ---- counting -----------------------------------------------------------------------------
+
+
+def _classes(name: str, input: Tensor) -> int:
+    """One more than the largest of integers that are at least 0."""
+    if input.is_floating_point() or input.dtype is bool_:
+        raise TypeError(f"{name}: expected integers, got {input.dtype.name}")
+    if input.numel() == 0:
+        return 0
+    least, most = int(op("amin")(input)), int(op("amax")(input))
+    if least < 0:
+        raise ValueError(f"{name}: expected integers of at least 0, got {least}")
+    return most + 1
+
+
+@public(composite=True)
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Rows of zeros with a 1 at the class: y[..., k] = (tensor[...] == k).
+
+    Parameters: tensor : integer Tensor, classes from 0. num_classes : int; -1 takes one
+        more than the largest class there is.
+    Returns: tensor's shape with num_classes behind (int64); fresh.
+    Raises: ValueError for a class below 0 or from num_classes on.
+    Example:
+        >>> fastnn.one_hot(fastnn.tensor([0, 2]))
+        tensor([[1, 0, 0],
+                [0, 0, 1]])
+    """
+    found = _classes("one_hot", tensor)
+    if num_classes == -1 and found == 0:
+        raise ValueError("one_hot: expected num_classes for a tensor without elements")
+    n = found if num_classes == -1 else num_classes
+    if n < max(found, 1):
+        raise ValueError(
+            f"one_hot: expected classes below num_classes {n}, got {found - 1}"
+        )
+    return _copy(_eq(unsqueeze(tensor, -1), arange(n)), int64.code)
+
+
+@public(method=True, composite=True)
+def bincount(
+    input: Tensor, weights: Tensor | None = None, minlength: int = 0
+) -> Tensor:
+    """How often each integer from 0 occurs, or the sum of its weights.
+
+    Parameters: input : integer Tensor (n,), at least 0. weights : Tensor (n,). minlength :
+        the least length of the result.
+    Returns: (max(largest + 1, minlength),), int64, or the dtype of weights; fresh.
+    Raises: ValueError for a negative integer or shapes that do not fit.
+    Example:
+        >>> fastnn.bincount(fastnn.tensor([1, 1, 3]))
+        tensor([0, 2, 0, 1])
+    """
+    if input.ndim != 1 or (weights is not None and weights.shape != input.shape):
+        raise ValueError(
+            "bincount: expected input (n,) and weights of its shape, got "
+            f"{input.shape}" + ("" if weights is None else f" and {weights.shape}")
+        )
+    if minlength < 0:
+        raise ValueError(f"bincount: expected minlength of at least 0, got {minlength}")
+    n = max(_classes("bincount", input), minlength)
+    if weights is None:
+        weights = ones(input.shape, dtype=int64)
+    elif not weights.is_floating_point():
+        weights = weights.double()
+    return _index_add(weights, input, 0, n)
+
+
+@gradient("gather", saves={"index": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (dim,) = node.attrs
+    nothing = zeros(node.shape(0), dtype=gy.dtype)
+    return _scatter_add(nothing, node.saved[0], gy, dim), None
+
+
+@gradient("scatter", saves={"index": "x src"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (dim,), (index,) = node.attrs, node.saved
+    gx = _scatter(gy, index, 0, dim) if node.needs(0) else None
+    return gx, None, _gather(gy, index, dim) if node.needs(2) else None
+
+
+@gradient("scatter_add", saves={"index": "src"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (dim,), (index,) = node.attrs, node.saved
+    return gy, None, _gather(gy, index, dim) if node.needs(2) else None
+
+
+@gradient("index_copy_", saves={"index": "x source"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    (dim,), (index,) = node.attrs, node.saved
+    gx = _index_copy_(_copy(gy), index, 0, dim) if node.needs(0) else None
+    return gx, None, _index_select(gy, index, dim) if node.needs(2) else None
+
+
+no_gradient("nonzero")
 
 
 @gradient("cat")
@@ -106,154 +355,6 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return _index_select(gy, node.saved[0], dim), None
 
 
-# ---- brackets ---------------------------------------------------------------------------
-
-
-def _is_array(i: Any) -> bool:
-    return isinstance(i, np.ndarray) or (isinstance(i, Tensor) and i.ndim > 0)
-
-
-def _normalise(x: Tensor, index: Any) -> list[Any]:
-    """The index as one entry for each dimension of x, with None for new ones."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    used = 0
-    for k, i in enumerate(items):
-        if isinstance(i, list):
-            i = tensor_from(i, None, False)
-            i = items[k] = (
-                i if i.numel() else i.long()
-            )  # no numbers: no say on the dtype
-        if isinstance(i, (bool, np.bool_)) or (
-            isinstance(i, (Tensor, np.ndarray)) and str(i.dtype).endswith("bool")
-        ):
-            raise TypeError(
-                "index: expected integers, slices, None, ... or integer arrays, got a bool "
-                "mask, whose result's shape depends on values (hint: where)"
-            )
-        used += i is not None and i is not Ellipsis
-    if used > x.ndim:
-        raise IndexError(
-            f"index: expected at most {x.ndim} indices for shape {x.shape}, got {used}"
-        )
-    dots = [k for k, i in enumerate(items) if i is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("index: expected one ... at most")
-    at = dots[0] if dots else len(items)
-    items[at : at + 1 if dots else at] = [slice(None)] * (x.ndim - used)
-    return items
-
-
-def _basic(x: Tensor, items: list[Any]) -> tuple[Tensor, list[Any]]:
-    """A view by integers, slices and None; arrays are left for later, in their place."""
-    dim = 0
-    rest: list[Any] = []
-    for i in items:
-        if i is None:
-            x = unsqueeze(x, dim)
-            rest.append(slice(None))
-        elif isinstance(i, slice):
-            start, stop, step = i.indices(x.shape[dim])
-            if (start, stop, step) != (0, x.shape[dim], 1):
-                x = _slice(x, dim, start, stop, step)
-            rest.append(slice(None))
-        elif _is_array(i):
-            rest.append(i)
-        else:
-            try:
-                number = i.__index__()
-            except (AttributeError, TypeError):
-                raise TypeError(
-                    "index: expected integers, slices, None, ... or integer arrays, got "
-                    f"{type(i).__name__}"
-                ) from None
-            x = select(x, dim, number)
-            continue
-        dim += 1
-    return x, rest
-
-
-def _index_array(i: Any, size: int) -> Tensor:
-    """An index array as int64, counted from the start."""
-    t = tensor_from(i, None, False)
-    if t.is_floating_point():
-        raise TypeError(f"index: expected integers, got {t.dtype.name}")
-    values = t.numpy().astype(np.int64)
-    bad = (values < -size) | (values >= size)
-    if bad.any():
-        raise IndexError(
-            f"index: expected indices from {-size} to {size - 1}, got {values[bad].flat[0]}"
-        )
-    return tensor_from(np.where(values < 0, values + size, values), None, False)
-
-
-def _gather_plan(
-    x: Tensor, rest: list[Any]
-) -> tuple[list[int], Tensor, tuple[int, ...], int]:
-    """Indexed dimensions, one flat index over them, its shape, where its shape goes."""
-    dims = [d for d, i in enumerate(rest) if _is_array(i)]
-    arrays = [_index_array(rest[d], x.shape[d]) for d in dims]
-    try:
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    except ValueError:
-        raise IndexError(
-            "index: expected index arrays that broadcast, got shapes "
-            f"{[a.shape for a in arrays]}"
-        ) from None
-    flat = None
-    for d, a in zip(dims, arrays, strict=True):
-        flat = a if flat is None else _add(_mul(flat, x.shape[d]), a)
-    assert flat is not None
-    together = dims == list(range(dims[0], dims[-1] + 1))
-    index = (
-        reshape(_expand(flat, shape), (-1,)) if flat.numel() else reshape(flat, (0,))
-    )
-    if index.numel() != int(np.prod(shape)):
-        index = reshape(_expand(flat, shape), (int(np.prod(shape)),))
-    return dims, index, tuple(shape), dims[0] if together else 0
-
-
-def _getitem(self: Tensor, index: Any) -> Tensor:
-    x, rest = _basic(self, _normalise(self, index))
-    if not any(_is_array(i) for i in rest):
-        return x if x is not self else _reshape(self, self.shape)
-    dims, flat, shape, at = _gather_plan(x, rest)
-    others = [d for d in range(x.ndim) if d not in dims]
-    kept = [x.shape[d] for d in others]
-    merged = int(np.prod([x.shape[d] for d in dims]))
-    if len(dims) > 1:
-        x = reshape(_permute(x, (*dims, *others)), (merged, *kept))
-        result = _index_select(x, flat, 0)
-        front = len(shape)
-        result = reshape(result, (*shape, *kept))
-        if at > 0:  # the indexed dimensions go back between the others
-            order = [
-                *range(front, front + at),
-                *range(front),
-                *range(front + at, front + len(kept)),
-            ]
-            result = _permute(result, order)
-        return result
-    d = dims[0]
-    result = _index_select(x, flat, d)
-    return reshape(result, (*x.shape[:d], *shape, *x.shape[d + 1 :]))
-
-
-def _setitem(self: Tensor, index: Any, value: Any) -> None:
-    x, rest = _basic(self, _normalise(self, index))
-    if any(_is_array(i) for i in rest):
-        raise TypeError(
-            "index: expected integers, slices, None or ... on the left of =, got an index "
-            "array (hint: where builds the result)"
-        )
-    if not isinstance(value, (Tensor, int, float)):
-        value = tensor_from(value, None, False)
-    _copy_(x, value)
-
-
-install("getitem", _getitem)
-install("setitem", _setitem)
-
-
 @reference("cat")
 def _(xs: Any, dim: int = 0) -> Any:
     return np.concatenate(xs, axis=dim)
@@ -275,3 +376,55 @@ def _(source: Any, index: Any, dim: int, size: int) -> Any:
     y = np.zeros((size, *moved.shape[1:]), source.dtype)
     np.add.at(y, index, moved)
     return np.moveaxis(y, 0, dim)
+
+
+def _at(index: Any, dim: int) -> Any:
+    """index for NumPy's brackets: its values along dim, its own place elsewhere."""
+    where = list(np.indices(index.shape))
+    where[dim] = index
+    return tuple(where)
+
+
+@reference("gather")
+def _(x: Any, index: Any, dim: int) -> Any:
+    return x[_at(index, dim)] if x.ndim else x
+
+
+@reference("scatter")
+def _(x: Any, index: Any, src: Any, dim: int) -> Any:
+    y = np.array(x)
+    y[_at(index, dim)] = src
+    return y
+
+
+@reference("scatter_add")
+def _(x: Any, index: Any, src: Any, dim: int) -> Any:
+    y = np.array(x)
+    np.add.at(y, _at(index, dim), src)
+    return y
+
+
+@reference("index_copy_")
+def _(x: Any, index: Any, source: Any, dim: int) -> Any:
+    y = np.array(x)
+    np.moveaxis(y, dim, 0)[index] = (
+        source if np.ndim(source) == 0 else np.moveaxis(source, dim, 0)
+    )
+    return y
+
+
+reference("nonzero")(lambda x: np.argwhere(x))
+reference("masked_fill")(
+    lambda x, mask, value: np.where(mask, value, x).astype(x.dtype)
+)
+
+
+@reference("one_hot")
+def _(tensor: Any, num_classes: int = -1) -> Any:
+    n = tensor.max() + 1 if num_classes < 0 else num_classes
+    return np.eye(n, dtype=np.int64)[tensor]
+
+
+@reference("bincount")
+def _(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    return np.bincount(x, weights, minlength)

@@ -116,10 +116,9 @@ static void clear(void) { memset(out, 0x5a, sizeof out); } /* writes past n show
 
 static const char *const map_names[] = {
 #define MAP_KERNEL(name, n_in, kind) #name,
+#define INT_KERNEL(name, n_in) #name,
 #define KERNEL(name, type)
 #include "kernels.def"
-#undef MAP_KERNEL
-#undef KERNEL
 };
 
 static void check_map(int rounds, int f64) {

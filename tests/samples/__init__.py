@@ -18,12 +18,16 @@ from samples import (
     activations,
     copies,
     elementwise,
+    logic,
     losses,
     optim,
     products,
     random,
     reductions,
+    rounding,
     selection,
+    sorting,
+    statistics,
     views,
 )
 from samples._rows import ROWS as ROWS
