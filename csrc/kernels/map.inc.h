@@ -3,47 +3,60 @@
  * A step of 0 re-reads the same splat, so broadcasting costs no branch. y may be one of
  * the x exactly: a block is read before any of it is written. Semantics are PyTorch's
  * (maximum, minimum and relu keep NaN; relu(-0) is -0; sign(-0) is 0), save that sign
- * keeps NaN, and that gelu(-inf) is its limit, -0. */
+ * keeps NaN, and that gelu(-inf) and silu(-inf) are their limit, -0. */
 
 #ifndef FNN_MAP
 
 /* FNN_MAP(name, unroll, inputs, result type, output type, full store, store of n,
- * result from a and b). Cheap kernels are unrolled: loop control would show. */
-#define FNN_MAP(name, unroll, inputs, R, out, put, put_n, e)                         \
-    FNN_MATH R FNN_NAME(lane_##name)(V a, V b) {                                     \
-        (void)b;                                                                     \
-        return e;                                                                    \
-    }                                                                                \
-    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y_, const void *const *x,    \
-                                     const ptrdiff_t *step) {                        \
-        out *y = y_;                                                                 \
-        const T *a = x[0], *b = x[inputs - 1]; /* the same where there is one */     \
-        ptrdiff_t da = step[0] * LANES, db = step[inputs - 1] * LANES, i = 0;        \
-        for (; i + unroll * LANES <= n; i += unroll * LANES) {                       \
-            R r[unroll];                                                             \
-            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {               \
-                V va = v_load(a + k * da);                                           \
-                r[k] =                                                               \
-                    FNN_NAME(lane_##name)(va, inputs > 1 ? v_load(b + k * db) : va); \
-            }                                                                        \
-            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {               \
-                put(y + i + k * LANES, r[k]);                                        \
-            }                                                                        \
-            a += unroll * da;                                                        \
-            b += unroll * db;                                                        \
-        }                                                                            \
-        for (; i < n; i += LANES) {                                                  \
-            ptrdiff_t m = n - i < LANES ? n - i : LANES;                             \
-            V va = v_loadn(a, m);                                                    \
-            R r = FNN_NAME(lane_##name)(va, inputs > 1 ? v_loadn(b, m) : va);        \
-            put_n(y + i, r, m);                                                      \
-            a += da;                                                                 \
-            b += db;                                                                 \
-        }                                                                            \
+ * result from a, b, c and d, as many as there are inputs). Cheap kernels are unrolled:
+ * loop control would show. */
+#define FNN_MAP(name, unroll, inputs, R, out, put, put_n, e)                      \
+    FNN_MATH R FNN_NAME(lane_##name)(V a, V b, V c, V d) {                        \
+        (void)b, (void)c, (void)d;                                                \
+        return e;                                                                 \
+    }                                                                             \
+    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y_, const void *const *x, \
+                                     const ptrdiff_t *step) {                     \
+        out *y = y_;                                                              \
+        const T *in[inputs];                                                      \
+        ptrdiff_t by[inputs], i = 0;                                              \
+        for (int j = 0; j < inputs; j++) {                                        \
+            in[j] = x[j];                                                         \
+            by[j] = step[j] * LANES;                                              \
+        }                                                                         \
+        for (; i + unroll * LANES <= n; i += unroll * LANES) {                    \
+            R r[unroll];                                                          \
+            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {            \
+                r[k] = FNN_NAME(lane_##name)(FNN_OPERANDS(inputs, FNN_WHOLE));    \
+            }                                                                     \
+            _Pragma("GCC unroll 8") for (int k = 0; k < unroll; k++) {            \
+                put(y + i + k * LANES, r[k]);                                     \
+            }                                                                     \
+            for (int j = 0; j < inputs; j++) {                                    \
+                in[j] += unroll * by[j];                                          \
+            }                                                                     \
+        }                                                                         \
+        for (; i < n; i += LANES) {                                               \
+            ptrdiff_t m = n - i < LANES ? n - i : LANES;                          \
+            R r = FNN_NAME(lane_##name)(FNN_OPERANDS(inputs, FNN_PART));          \
+            put_n(y + i, r, m);                                                   \
+            for (int j = 0; j < inputs; j++) {                                    \
+                in[j] += by[j];                                                   \
+            }                                                                     \
+        }                                                                         \
     }
+#define FNN_WHOLE(j) v_load(in[j] + k * by[j])
+#define FNN_PART(j) v_loadn(in[j], m)
+/* a, b, c, d; zero past the last input */
+#define FNN_OPERANDS(inputs, load)                             \
+    load(0), inputs > 1 ? load(inputs > 1 ? 1 : 0) : v_zero(), \
+        inputs > 2 ? load(inputs > 2 ? 2 : 0) : v_zero(),      \
+        inputs > 3 ? load(inputs > 3 ? 3 : 0) : v_zero()
 
 #define MAP1(name, unroll, e) FNN_MAP(name, unroll, 1, V, T, v_store, v_storen, e)
 #define MAP2(name, unroll, e) FNN_MAP(name, unroll, 2, V, T, v_store, v_storen, e)
+#define MAP3(name, unroll, e) FNN_MAP(name, unroll, 3, V, T, v_store, v_storen, e)
+#define MAP4(name, unroll, e) FNN_MAP(name, unroll, 4, V, T, v_store, v_storen, e)
 #define FNN_PUT_BYTES(p, m) v_mstore(p, m, LANES)
 #define COMPARE(name, e) FNN_MAP(name, 4, 2, M, uint8_t, FNN_PUT_BYTES, v_mstore, e)
 
@@ -74,21 +87,81 @@ MAP1(erf, 1, m_erf(a))
 /* squares by one product, whoever asks: x ** 2 is x * x to the bit */
 MAP2(pow, 1, v_sel(v_eq(b, v_set1(2)), v_mul(a, a), m_pow(a, b)))
 
+/* log(1 + e^a) = max(a, 0) + log1p(e^-|a|) */
+FNN_MATH V FNN_NAME(softplus)(V a) {
+    return v_add(m_relu(a), m_log1p(m_exp(v_neg(v_abs(a)))));
+}
+FNN_MATH V FNN_NAME(softplus_beta)(V x, V beta, V threshold) {
+    V z = v_mul(x, beta);
+    return v_sel(v_lt(threshold, z), x, v_div(FNN_NAME(softplus)(z), beta));
+}
+FNN_MATH V FNN_NAME(huber)(V z, V delta) {
+    V m = v_minnum(delta, z);
+    return v_mul(m, v_fnma(m, v_set1((T)0.5), z));
+}
+/* -t log(p) - (1 - t) log(1 - p), the logarithms no less than -100, as in PyTorch */
+FNN_MATH V FNN_NAME(cross_entropy_of)(V p, V t) {
+    V least = v_set1(-100);
+    V hit = v_maxnum(least, m_log(p)), miss = v_maxnum(least, m_log1p(v_neg(p)));
+    return v_fnma(t, hit, v_mul(v_sub(t, v_set1(1)), miss));
+}
+/* w t softplus(-x) + (1 - t) softplus(x): nothing cancels for t in [0, 1] */
+FNN_MATH V FNN_NAME(cross_entropy_of_logit)(V x, V t, V w) {
+    V rest = m_log1p(m_exp(v_neg(v_abs(x))));
+    V hit = v_mul(v_mul(w, t), v_add(m_relu(v_neg(x)), rest));
+    return v_fma(v_sub(v_set1(1), t), v_add(m_relu(x), rest), hit);
+}
+/* (1 - t) s(x) - w t s(-x), s the sigmoid */
+FNN_MATH V FNN_NAME(logit_slope)(V x, V t, V w) {
+    V one = v_set1(1), e = FNN_NAME(exp_negative)(v_neg(v_abs(x)));
+    V big = v_div(one, v_add(one, e)), small = v_mul(e, big);
+    M negative = v_lt(x, v_zero());
+    V right = v_sel(negative, small, big), left = v_sel(negative, big, small);
+    return v_fnma(v_mul(w, t), left, v_mul(v_sub(one, t), right));
+}
+
 MAP1(relu, 4, m_relu(a))
 MAP1(sigmoid, 2, m_sigmoid(a))
 MAP1(tanh, 2, m_tanh(a))
 MAP1(gelu, 1, m_gelu(a))
 MAP1(gelu_tanh, 1, m_gelu_tanh(a))
 
-/* log(1 + e^a) = max(a, 0) + log1p(e^-|a|) */
-MAP1(softplus, 1, v_add(m_relu(a), m_log1p(m_exp(v_neg(v_abs(a))))))
+MAP1(silu, 1, m_silu(a))
+MAP2(leaky_relu, 4, v_sel(v_lt(v_zero(), a), a, v_mul(a, b))) /* slope b */
+MAP3(hardtanh, 4, v_minnum(c, v_maxnum(b, a)))                /* from b to c */
+/* alpha b, scale c */
+MAP3(elu, 1, v_mul(c, v_sel(v_le(a, v_zero()), v_mul(b, m_expm1(a)), a)))
+/* beta b, threshold c */
+MAP3(softplus, 1, FNN_NAME(softplus_beta)(a, b, c))
 
-/* Gradients: a is gy; b is y (relu, sigmoid, tanh) or x (gelu). */
+/* Gradients: a is gy; b is y (relu, sigmoid, tanh) or x; then the parameters. */
 MAP2(relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_zero()))
 MAP2(sigmoid_backward, 4, v_mul(v_mul(a, v_sub(v_set1(1), b)), b))
 MAP2(tanh_backward, 4, v_mul(a, v_fnma(b, b, v_set1(1))))
 MAP2(gelu_backward, 1, v_mul(a, m_gelu_slope(b)))
 MAP2(gelu_tanh_backward, 1, v_mul(a, m_gelu_tanh_slope(b)))
+MAP2(silu_backward, 1, v_mul(a, m_silu_slope(b)))
+MAP3(leaky_relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_mul(a, c)))
+MAP4(hardtanh_backward, 4, v_sel(v_mor(v_le(b, c), v_le(d, b)), v_zero(), a))
+MAP4(elu_backward, 1,
+     v_mul(v_mul(a, d), v_sel(v_le(b, v_zero()), v_mul(c, m_exp(b)), v_set1(1))))
+MAP4(softplus_backward, 1,
+     v_mul(a, v_sel(v_lt(d, v_mul(b, c)), v_set1(1), m_sigmoid(v_mul(b, c)))))
+
+/* Losses of x (a) and target (b), and their gradients, with gy in front. */
+MAP2(squared_error, 4, v_mul(v_sub(a, b), v_sub(a, b)))
+MAP3(squared_error_backward, 4, v_mul(a, v_mul(v_set1(2), v_sub(b, c))))
+/* m (z - m / 2), z = |a - b|, m = min(z, delta): z^2 / 2, or delta (z - delta / 2) */
+MAP3(huber, 4, FNN_NAME(huber)(v_abs(v_sub(a, b)), c))
+MAP4(huber_backward, 4, v_mul(a, v_maxnum(v_neg(d), v_minnum(d, v_sub(b, c)))))
+MAP2(binary_cross_entropy, 1, FNN_NAME(cross_entropy_of)(a, b))
+/* p (1 - p) is no smaller than 1e-12, as in PyTorch */
+MAP3(binary_cross_entropy_backward, 2,
+     v_div(v_mul(a, v_sub(b, c)),
+           v_maxnum(v_set1((T)1e-12), v_mul(b, v_sub(v_set1(1), b)))))
+/* positive weight c */
+MAP3(bce_with_logits, 1, FNN_NAME(cross_entropy_of_logit)(a, b, c))
+MAP4(bce_with_logits_backward, 1, v_mul(a, FNN_NAME(logit_slope)(b, c, d)))
 
 COMPARE(eq, v_eq(a, b))
 COMPARE(ne, v_mnot(v_eq(a, b)))

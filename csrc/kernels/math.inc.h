@@ -29,6 +29,8 @@
 #define m_gelu_tanh FNN_NAME(v_gelu_tanh)
 #define m_gelu_slope FNN_NAME(v_gelu_slope)
 #define m_gelu_tanh_slope FNN_NAME(v_gelu_tanh_slope)
+#define m_silu FNN_NAME(v_silu)
+#define m_silu_slope FNN_NAME(v_silu_slope)
 #define m_pow FNN_NAME(v_pow)
 #define m_round FNN_NAME(v_round_any)
 #define m_trunc FNN_NAME(v_trunc)
@@ -383,6 +385,25 @@ FNN_MATH V FNN_NAME(v_gelu_tanh_slope)(V x) {
     return v_sel(v_lt(x, v_zero()), d, v_sub(one, d));
 }
 
+/* x s(x) and its derivative, s the sigmoid. In the left tail e^-a goes last, so that
+ * what is subnormal is rounded once; past SILU_MAX, a e^-a is zero. silu(-inf) is the
+ * limit, -0. d(-a) = g (1 - a / (1 + e)), g = e / (1 + e), e = e^-a; d(a) = 1 - d(-a). */
+#define SILU_MAX R(110.0, 760.0)
+FNN_MATH V FNN_NAME(v_silu)(V x) {
+    V one = v_set1(1), a = v_minnum(v_set1(SILU_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_reduced)(FNN_NAME(exp_reduce)(v_neg(a), &n));
+    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
+    V left = v_ldexp(v_mul(v_mul(v_neg(a), p), inverse), n);
+    return v_sel(v_lt(x, v_zero()), left, v_mul(x, inverse));
+}
+FNN_MATH V FNN_NAME(v_silu_slope)(V x) {
+    V one = v_set1(1), a = v_minnum(v_set1(SILU_MAX), v_abs(x)), n;
+    V p = FNN_NAME(exp_reduced)(FNN_NAME(exp_reduce)(v_neg(a), &n));
+    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
+    V d = v_ldexp(v_mul(v_mul(p, inverse), v_fnma(a, inverse, one)), n);
+    return v_sel(v_lt(x, v_zero()), d, v_sub(one, d));
+}
+
 /* ---- pow ------------------------------------------------------------------------- */
 
 /* y clamped to where x^y is 0, 1 or infinite for every x, so that infinity times zero
@@ -493,3 +514,4 @@ FNN_MATH void FNN_NAME(v_sincospi)(V u, V *sine, V *cosine) {
 #undef TANH_C1_LOW
 #undef TANH_C2_LOW
 #undef TANH_MAX
+#undef SILU_MAX

@@ -6,6 +6,7 @@
  * arithmetic on every path, so strides and threads cannot change a bit. */
 #include "ops.h"
 
+#define INPUTS 4    /* of a kernel, at most */
 #define BUFFER 512  /* elements of a buffered piece */
 #define LONG_ROW 64 /* rows at least this long are worth a kernel call of their own */
 #define GRAIN 16384 /* elements that pay for a thread */
@@ -24,7 +25,7 @@ typedef struct {
     int ndim, n_in;
     int64_t shape[FNN_MAX_DIMS];
     bool by_rows, buffered;
-    operand op[4]; /* output, inputs */
+    operand op[1 + INPUTS]; /* output, inputs */
 } job;
 
 static void set_operand(operand *o, const fnn_tensor *t, const fnn_tensor *y,
@@ -124,9 +125,9 @@ static void buffer_move(const job *j, const operand *o, int64_t pos, ptrdiff_t n
 
 static void run_range(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    _Alignas(64) char buffer[4][BUFFER * 8];
-    const void *x[3] = {NULL, NULL, NULL};
-    ptrdiff_t step[3] = {1, 1, 1};
+    _Alignas(64) char buffer[1 + INPUTS][BUFFER * 8];
+    const void *x[INPUTS] = {NULL};
+    ptrdiff_t step[INPUTS] = {1, 1, 1, 1};
     for (int k = 1; k <= j->n_in; k++) {
         const operand *o = &j->op[k];
         if (o->constant) {

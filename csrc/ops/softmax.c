@@ -1,8 +1,10 @@
-/* softmax, log_softmax over the last dimension, and cross entropy on logits (n, classes).
+/* softmax, log_softmax over the last dimension, and cross entropy on logits (n, classes) or
+ * log-probabilities (nll).
  *
  * Cross entropy, per row with label t, class weights w (1 where absent), smoothing s:
  *   loss = (1 - s) w_t (lse - x_t) + s / C sum_j w_j (lse - x_j)
  * and 0 where t is ignore_index; the mean divides by the sum of w_t over rows not ignored.
+ * nll is the same with lse = 0 and s = 0.
  * The log-sum-exp is kept in float64, so that the backward pass loses nothing to large
  * logits. */
 #include "ops.h"
@@ -109,6 +111,10 @@ static double class_weight(const xent_job *j, int64_t t) {
                : 1.0;
 }
 
+static double smoothing(const fnn_call *c) {
+    return c->op->n_attr > 2 ? c->attr[2].f : 0; /* nll has none */
+}
+
 static xent_job make_job(const fnn_call *c, int x) {
     xent_job j = {.x = c->in[x], .target = c->in[x + 1], .weight = c->in[x + 2]};
     j.rows = j.x->shape[0];
@@ -117,7 +123,7 @@ static xent_job make_job(const fnn_call *c, int x) {
     j.size = fnn_dtype_size(j.dtype);
     j.reduction = (int)c->attr[0].i;
     j.ignore = c->attr[1].i;
-    j.smoothing = c->attr[2].f;
+    j.smoothing = smoothing(c);
     for (int64_t t = 0; t < j.classes && j.smoothing > 0; t++) {
         j.weight_sum += class_weight(&j, t);
     }
@@ -136,11 +142,6 @@ static fnn_status check_xent(const fnn_call *c, int x) {
             "%s and %s",
             c->op->name, FNN_SHAPE(logits), FNN_SHAPE(target));
     }
-    if (logits->stride[1] != 1 && logits->shape[1] > 1 && logits->shape[0] > 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected contiguous rows (hint: contiguous())",
-                        c->op->name);
-    }
     if (logits->shape[1] == 0 && logits->shape[0] > 0) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
                         "%s: expected at least one class, got shape %s", c->op->name,
@@ -154,15 +155,26 @@ static fnn_status check_xent(const fnn_call *c, int x) {
                             (long long)logits->shape[1], FNN_SHAPE(weight));
         }
     }
-    if (!(c->attr[2].f >= 0 && c->attr[2].f <= 1)) {
+    if (!(smoothing(c) >= 0 && smoothing(c) <= 1)) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
                         "%s: expected label_smoothing from 0 to 1, got %g", c->op->name,
-                        c->attr[2].f);
+                        smoothing(c));
     }
     if (c->attr[0].i < NONE || c->attr[0].i > SUM) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
                         "%s: expected reduction 0, 1 or 2, got %lld", c->op->name,
                         (long long)c->attr[0].i);
+    }
+    return FNN_OK;
+}
+
+static fnn_status check_rows(const fnn_call *c, int x) {
+    const fnn_tensor *logits = c->in[x];
+    FNN_TRY(check_xent(c, x));
+    if (logits->stride[1] != 1 && logits->shape[1] > 1 && logits->shape[0] > 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected contiguous rows (hint: contiguous())",
+                        c->op->name);
     }
     return FNN_OK;
 }
@@ -182,20 +194,20 @@ static fnn_status check_labels(const fnn_call *c, const xent_job *j) {
     return FNN_OK;
 }
 
+/* t of shape (rows,), or () */
+static void set_output(fnn_tensor *t, int dtype, bool per_row, int64_t rows) {
+    t->dtype = dtype;
+    t->ndim = per_row;
+    t->shape[0] = rows;
+    fnn_set_contiguous(t);
+}
+
 fnn_status fnn_infer_cross_entropy(fnn_call *c) {
-    FNN_TRY(check_xent(c, 0));
+    FNN_TRY(check_rows(c, 0));
     int64_t rows = c->in[0]->shape[0];
-    c->out[0].dtype = c->in[0]->dtype;
-    c->out[0].ndim = c->attr[0].i == NONE ? 1 : 0;
-    c->out[0].shape[0] = rows;
-    c->out[1].dtype = FNN_FLOAT64;
-    c->out[1].ndim = 1;
-    c->out[1].shape[0] = rows;
-    c->out[2].dtype = FNN_FLOAT64;
-    c->out[2].ndim = 0;
-    for (int i = 0; i < 3; i++) {
-        fnn_set_contiguous(&c->out[i]);
-    }
+    set_output(&c->out[0], c->in[0]->dtype, c->attr[0].i == NONE, rows);
+    set_output(&c->out[1], FNN_FLOAT64, true, rows);
+    set_output(&c->out[2], FNN_FLOAT64, false, rows);
     return FNN_OK;
 }
 
@@ -238,34 +250,41 @@ static void xent_rows(void *context, int64_t lo, int64_t hi) {
     }
 }
 
-fnn_status fnn_run_cross_entropy(fnn_call *c) {
-    xent_job j = make_job(c, 0);
-    FNN_TRY(check_labels(c, &j));
-    char *scratch = (char *)c->workspace + 2 * j.rows * 8;
-    j.lse = (double *)(void *)c->out[1].data;
-    j.loss = j.reduction == NONE ? c->out[0].data : c->workspace;
-    j.counted = (char *)c->workspace + j.rows * 8;
-    if (j.rows > 0) {
-        fnn_parallel_for(j.rows, GRAIN_ELEMENTS / j.classes + 1, xent_rows, &j);
+/* Losses and weights of the rows by `rows`, reduced into out 0; norm: the weights' sum. */
+static fnn_status run_loss(fnn_call *c, xent_job *j, int64_t grain, double *norm,
+                           void (*rows)(void *, int64_t, int64_t)) {
+    FNN_TRY(check_labels(c, j));
+    char *scratch = (char *)c->workspace + 2 * j->rows * 8;
+    j->loss = j->reduction == NONE ? c->out[0].data : c->workspace;
+    j->counted = (char *)c->workspace + j->rows * 8;
+    if (j->rows > 0) {
+        fnn_parallel_for(j->rows, grain, rows, j);
     }
     double sum[2] = {0, 0};
-    fnn_sum_contiguous(j.dtype, j.rows, j.counted, &sum[0], scratch);
-    double norm = element((char *)&sum[0], j.dtype);
-    *(double *)(void *)c->out[2].data = norm;
-    if (j.reduction != NONE) {
-        fnn_sum_contiguous(j.dtype, j.rows, j.loss, &sum[1], scratch);
-        double total = element((char *)&sum[1], j.dtype);
-        set_element(c->out[0].data, j.dtype,
-                    j.reduction == MEAN ? total / norm : total);
+    fnn_sum_contiguous(j->dtype, j->rows, j->counted, &sum[0], scratch);
+    *norm = element((char *)&sum[0], j->dtype);
+    if (j->reduction != NONE) {
+        fnn_sum_contiguous(j->dtype, j->rows, j->loss, &sum[1], scratch);
+        double total = element((char *)&sum[1], j->dtype);
+        set_element(c->out[0].data, j->dtype,
+                    j->reduction == MEAN ? total / *norm : total);
     }
     return FNN_OK;
+}
+
+fnn_status fnn_run_cross_entropy(fnn_call *c) {
+    xent_job j = make_job(c, 0);
+    j.lse = (double *)(void *)c->out[1].data;
+    double *norm = (double *)(void *)c->out[2].data;
+    return run_loss(c, &j, GRAIN_ELEMENTS / fnn_max64(j.classes, 1) + 1, norm,
+                    xent_rows);
 }
 
 /* ---- backward ----------------------------------------------------------------------- */
 
 fnn_status fnn_infer_cross_entropy_backward(fnn_call *c) {
     const fnn_tensor *gy = c->in[0], *lse = c->in[4], *norm = c->in[5];
-    FNN_TRY(check_xent(c, 1));
+    FNN_TRY(check_rows(c, 1));
     FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "gy and x"));
     int64_t rows = c->in[1]->shape[0];
     bool per_row = c->attr[0].i == NONE;
@@ -286,6 +305,13 @@ int64_t fnn_workspace_cross_entropy_backward(const fnn_call *c) {
     return c->in[1]->shape[1] * 8;
 }
 
+/* d loss / d (loss of row i) */
+static double row_scale(const xent_job *j, int64_t i) {
+    ptrdiff_t at = j->reduction == NONE ? i * j->gy->stride[0] * j->size : 0;
+    double gy = element(j->gy->data + at, j->dtype);
+    return j->reduction == MEAN ? gy / j->norm : gy;
+}
+
 static void xent_backward_rows(void *context, int64_t lo, int64_t hi) {
     const xent_job *j = context;
     double each = j->smoothing / (double)j->classes;
@@ -296,10 +322,7 @@ static void xent_backward_rows(void *context, int64_t lo, int64_t hi) {
             memset(gx, 0, (size_t)(j->classes * j->size));
             continue;
         }
-        bool per_row = j->reduction == NONE;
-        double scale = element(
-            j->gy->data + (per_row ? i * j->gy->stride[0] * j->size : 0), j->dtype);
-        scale = j->reduction == MEAN ? scale / j->norm : scale;
+        double scale = row_scale(j, i);
         double hit = (1 - j->smoothing) * class_weight(j, t);
         double total = hit + each * j->weight_sum;
         const char *x = j->x->data + i * j->x->stride[0] * j->size;
@@ -326,6 +349,98 @@ fnn_status fnn_run_cross_entropy_backward(fnn_call *c) {
     if (fnn_numel(j.x) > 0) {
         fnn_parallel_for(j.rows, GRAIN_ELEMENTS / j.classes + 1, xent_backward_rows,
                          &j);
+    }
+    return FNN_OK;
+}
+
+/* ---- from log-probabilities --------------------------------------------------------- */
+
+fnn_status fnn_infer_nll(fnn_call *c) {
+    FNN_TRY(check_xent(c, 0));
+    int64_t rows = c->in[0]->shape[0];
+    set_output(&c->out[0], c->in[0]->dtype, c->attr[0].i == NONE, rows);
+    set_output(&c->out[1], FNN_FLOAT64, false, rows);
+    return FNN_OK;
+}
+
+int64_t fnn_workspace_nll(const fnn_call *c) { return fnn_workspace_cross_entropy(c); }
+
+static void nll_rows(void *context, int64_t lo, int64_t hi) {
+    const xent_job *j = context;
+    for (int64_t i = lo; i < hi; i++) {
+        double loss = 0, w = 0;
+        int64_t t = safe_label(j, i);
+        if (t != j->ignore) {
+            int64_t at = i * j->x->stride[0] + t * j->x->stride[1];
+            w = class_weight(j, t);
+            loss = -w * element(j->x->data + at * j->size, j->dtype);
+        }
+        set_element(j->loss + i * j->size, j->dtype, loss);
+        set_element(j->counted + i * j->size, j->dtype, w);
+    }
+}
+
+fnn_status fnn_run_nll(fnn_call *c) {
+    xent_job j = make_job(c, 0);
+    double *norm = (double *)(void *)c->out[1].data;
+    return run_loss(c, &j, GRAIN_ELEMENTS, norm, nll_rows);
+}
+
+fnn_status fnn_infer_nll_backward(fnn_call *c) {
+    const fnn_tensor *gy = c->in[0], *target = c->in[1], *weight = c->in[2],
+                     *norm = c->in[3];
+    int64_t classes = c->attr[0].i;
+    bool per_row = c->attr[1].i == NONE;
+    FNN_TRY(fnn_expect_float(c, 0, "gy"));
+    FNN_TRY(fnn_expect_integer(c, 1, "target"));
+    if (weight != NULL) {
+        FNN_TRY(fnn_expect_same_dtype(c, 0, 2, "gy and weight"));
+    }
+    if (target->ndim != 1 || gy->ndim != per_row ||
+        (per_row && gy->shape[0] != target->shape[0]) || classes < 0 ||
+        c->attr[1].i < NONE || c->attr[1].i > SUM || norm->dtype != FNN_FLOAT64 ||
+        norm->ndim != 0 ||
+        (weight != NULL && (weight->ndim != 1 || weight->shape[0] != classes))) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "nll_backward: expected gy, target and norm as nll has them, "
+                        "got shapes %s, %s and %s",
+                        FNN_SHAPE(gy), FNN_SHAPE(target), FNN_SHAPE(norm));
+    }
+    fnn_tensor *gx = &c->out[0];
+    gx->dtype = gy->dtype;
+    gx->ndim = 2;
+    gx->shape[0] = target->shape[0];
+    gx->shape[1] = classes;
+    fnn_set_contiguous(gx);
+    return fnn_check_size(c, gx);
+}
+
+static void nll_backward_rows(void *context, int64_t lo, int64_t hi) {
+    const xent_job *j = context;
+    ptrdiff_t row = j->classes * j->size;
+    memset(j->gx + lo * row, 0, (size_t)((hi - lo) * row));
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t t = safe_label(j, i);
+        if (t != j->ignore) {
+            set_element(j->gx + i * row + t * j->size, j->dtype,
+                        -class_weight(j, t) * row_scale(j, i));
+        }
+    }
+}
+
+fnn_status fnn_run_nll_backward(fnn_call *c) {
+    xent_job j = {.gy = c->in[0], .target = c->in[1], .weight = c->in[2]};
+    j.rows = j.target->shape[0];
+    j.classes = c->attr[0].i;
+    j.reduction = (int)c->attr[1].i;
+    j.ignore = c->attr[2].i;
+    j.dtype = j.gy->dtype;
+    j.size = fnn_dtype_size(j.dtype);
+    j.norm = *(const double *)(const void *)c->in[3]->data;
+    j.gx = c->out[0].data;
+    FNN_TRY(check_labels(c, &j));
+    if (fnn_numel(&c->out[0]) > 0) {
+        fnn_parallel_for(j.rows, GRAIN_ELEMENTS / j.classes + 1, nll_backward_rows, &j);
     }
     return FNN_OK;
 }

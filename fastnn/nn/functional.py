@@ -1,19 +1,71 @@
 """The functions behind the modules: fastnn.ops under PyTorch's name for them."""
 
-from fastnn.ops.activations import gelu, relu, sigmoid, tanh
-from fastnn.ops.losses import cross_entropy, log_softmax, mse_loss, softmax
+from fastnn.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    tanh,
+)
+from fastnn.ops.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from fastnn.ops.products import linear
 from fastnn.ops.random import dropout
+from fastnn.ops.softmax import (
+    cross_entropy,
+    log_softmax,
+    nll_loss,
+    softmax,
+    softmin,
+)
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
     "cross_entropy",
     "dropout",
+    "elu",
     "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "mse_loss",
+    "nll_loss",
+    "prelu",
     "relu",
+    "relu6",
+    "selu",
     "sigmoid",
+    "silu",
+    "smooth_l1_loss",
     "softmax",
+    "softmin",
+    "softplus",
     "tanh",
 ]

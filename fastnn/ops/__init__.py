@@ -14,6 +14,7 @@ from fastnn.ops import (
     reductions,
     rounding,
     selection,
+    softmax,
     sorting,
     statistics,
     views,

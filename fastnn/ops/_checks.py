@@ -1,0 +1,59 @@
+"""Checks of arguments that activations and losses share, and their words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn._core import Tensor
+
+REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+
+
+def number(name: str, argument: str, value: Any) -> float:
+    """value as a float; TypeError unless it is a real number (a tensor is none)."""
+    if type(value) is float:
+        return value
+    if isinstance(value, Tensor) or not hasattr(value, "__float__"):
+        raise TypeError(
+            f"{name}: expected {argument} as a number, got {type(value).__name__}"
+        )
+    return float(value)
+
+
+def reduction_code(name: str, reduction: str) -> int:
+    """The table's code of a reduction; ValueError for another word."""
+    code = REDUCTIONS.get(reduction)
+    if code is None:
+        raise ValueError(
+            f"{name}: expected reduction 'none', 'mean' or 'sum', got {reduction!r}"
+        )
+    return code
+
+
+def expect_tensors(name: str, **arguments: Any) -> None:
+    """TypeError unless every argument is a Tensor."""
+    for argument, value in arguments.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: expected {argument} as a tensor, got {type(value).__name__} "
+                "(hint: fastnn.from_numpy or fastnn.tensor)"
+            )
+
+
+def expect_pair(name: str, input: Any, target: Any) -> None:
+    """TypeError unless input is a float tensor and target a tensor; ValueError where
+    their shapes differ, which would broadcast unseen."""
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+        expect_tensors(name, input=input, target=target)
+    if not input.is_floating_point():
+        raise TypeError(
+            f"{name}: expected input of dtype float32 or float64, got "
+            f"{input.dtype.name} (hint: input.float())"
+        )
+    if input.shape != target.shape:
+        fits = input.numel() == target.numel()
+        raise ValueError(
+            f"{name}: expected input and target of equal shapes, got {input.shape} and "
+            f"{target.shape} (hint: target."
+            f"{'reshape' if fits else 'expand'}(input.shape))"
+        )
