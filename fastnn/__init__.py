@@ -3,6 +3,9 @@
 The names are PyTorch's: change the import and keep the program.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from fastnn import _load  # isort: skip (first: it loads the extension)
 from fastnn import accelerator as accelerator
 from fastnn import autograd as autograd
@@ -36,3 +39,18 @@ from fastnn.ops.random import Generator as Generator
 from fastnn.ops.random import default_generator as default_generator
 from fastnn.serialization import load as load
 from fastnn.serialization import save as save
+
+if _TYPE_CHECKING:
+    from fastnn import data as data
+    from fastnn import datasets as datasets
+    from fastnn import train as train
+
+_LAZY = ("data", "datasets", "train")  # parts that `import fastnn` need not wait for
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        import importlib
+
+        return importlib.import_module(f"fastnn.{name}")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

@@ -44,7 +44,7 @@ from fastnn.nn.loss import (
     SmoothL1Loss,
 )
 from fastnn.nn.maxout import Maxout
-from fastnn.nn.module import LoadResult, Module
+from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.shape import Flatten, Unflatten
 
