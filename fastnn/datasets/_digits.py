@@ -7,29 +7,14 @@ Learning Repository, doi:10.24432/C50P49, CC BY 4.0. See DIGITS-LICENSE.txt besi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn.datasets._split import Split, Splits
 
 
-class Split(NamedTuple):
-    """One part of a data set; unpacks as (images, labels)."""
-
-    images: Tensor  # (n, 64) or (n, 1, 8, 8), float32 in [0, 1]
-    labels: Tensor  # (n,) int64
-
-
-class Digits(NamedTuple):
-    """The digits, cut once and for all; unpacks as (train, test)."""
-
-    train: Split  # 1,437 images
-    test: Split  # 360 images: a fifth, held out
-
-
-def digits(*, flatten: bool = True) -> Digits:
+def digits(*, flatten: bool = True) -> Splits:
     """The bundled handwritten digits, scaled to [0, 1].
 
     The held-out fifth is the same in every version: 360 images chosen at random. They
@@ -38,7 +23,8 @@ def digits(*, flatten: bool = True) -> Digits:
     Parameters:
         flatten : bool: images as rows (n, 64), or else as (n, 1, 8, 8).
 
-    Returns: Digits(train, test), each Split(images, labels), float32 and int64; fresh.
+    Returns: Splits(train, test) of 1,437 and 360 images, each Split(images, labels),
+        float32 and int64; fresh.
 
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
         Machine Learning Repository, 1998, doi:10.24432/C50P49.
@@ -60,4 +46,4 @@ def digits(*, flatten: bool = True) -> Digits:
     def split(rows: np.ndarray) -> Split:
         return Split(fastnn.from_numpy(images[rows]), fastnn.from_numpy(labels[rows]))
 
-    return Digits(train=split(~held_out), test=split(held_out))
+    return Splits(train=split(~held_out), test=split(held_out))
