@@ -344,15 +344,20 @@ class DataLoader(Generic[T_co]):
                 f"{'a generator of its own' if own else 'the default generator'}"
             )
         batches = _count("batches", state_dict["batches"], 0)
+        if batches > (state_dict["length"] or batches):
+            raise ValueError(
+                f"load_state_dict: expected batches of at most {state_dict['length']}, "
+                f"got {batches}"
+            )
         order = state_dict["order"]
         if order is None and batches > 0:
             raise ValueError(
                 f"load_state_dict: expected an order with {batches} batches, got None"
             )
+        if order is not None:  # checked, and a copy
+            order = fastnn.Generator(0).set_state(fastnn.as_tensor(order)).get_state()
         if own:
             source.set_state(fastnn.as_tensor(state_dict["generator"]))
-        if order is not None:  # checked as set_state would
-            order = fastnn.Generator(0).set_state(fastnn.as_tensor(order)).get_state()
         self._position = _Position(order, batches)
         self._resuming = True
 
