@@ -1,4 +1,4 @@
-"""Modules: attributes, walking, modes, hooks, conversions, saving and loading."""
+"""Modules: attributes, walking, modes, copies, conversions, devices."""
 
 import copy
 import pickle
@@ -112,66 +112,7 @@ def test_attributes():
     assert len(list(Forgetful().parameters())) == 2
 
 
-# ---- saving and loading ----
-
-
-def test_state_dict():
-    net = Net()
-    state = net.state_dict()
-    assert list(state) == [
-        "scale",
-        "mean",
-        "first.weight",
-        "first.bias",
-        "rest.1.weight",
-        "rest.1.bias",
-    ]
-    assert not any(v.requires_grad for v in state.values())
-    assert np.shares_memory(state["scale"].numpy(), net.scale.detach().numpy())
-    assert net.state_dict(keep_vars=True)["scale"] is net.scale
-    assert next(iter(net.rest.state_dict(prefix="x."))) == "x.1.weight"
-
-    other = Net()
-    assert other.first.weight.tolist() != net.first.weight.tolist()
-    parameters = list(other.parameters())
-    assert other.load_state_dict(state) == ([], [])
-    assert all(a is b for a, b in zip(parameters, other.parameters(), strict=True))
-    for name, value in other.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), state[name].numpy())
-        assert not np.shares_memory(value.numpy(), state[name].numpy())
-    x = fastnn.ones(1, 3)
-    assert net(x).tolist() == other(x).tolist()
-    arrays = {k: v.numpy().copy() for k, v in state.items()}
-    assert Net().load_state_dict(arrays) == ([], [])
-
-
-def test_a_state_that_does_not_fit():
-    net = Net()
-    before = {k: v.numpy().copy() for k, v in net.state_dict().items()}
-    state = {k: v + 1 for k, v in net.state_dict().items()}
-    state["extra"] = state.pop("scale")
-    state["first.bias"] = fastnn.ones(5)
-    with pytest.raises(RuntimeError) as raised:
-        net.load_state_dict(state)
-    for part in (
-        "Net.load_state_dict",
-        "missing: scale",
-        "unexpected: extra",
-        "first.bias: expected shape (4,), got (5,)",
-        "strict=False",
-    ):
-        assert part in str(raised.value)
-    with pytest.raises(RuntimeError, match=r"first\.bias"):
-        net.load_state_dict(state, strict=False)
-    for name, value in net.state_dict().items():  # nothing has changed
-        np.testing.assert_array_equal(value.numpy(), before[name])
-    del state["first.bias"]
-    result = net.load_state_dict(state, strict=False)
-    assert result.missing_keys == ["scale", "first.bias"]
-    assert result.unexpected_keys == ["extra"]
-    np.testing.assert_array_equal(net.mean.numpy(), before["mean"] + 1)
-    with pytest.raises((RuntimeError, TypeError, AttributeError)):
-        net.load_state_dict({**before, "scale": "text"})
+# ---- copies ----
 
 
 def test_copies():
@@ -187,26 +128,15 @@ def test_copies():
         assert net.scale.tolist() == [1, 1]
 
 
-def test_state_from_torch():
-    torch = pytest.importorskip("torch")
-    theirs = torch.nn.Sequential(
-        torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
-    )
-    ours = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
-    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
-    expected = theirs(torch.from_numpy(x)).detach().numpy()
-    np.testing.assert_allclose(
-        ours(fastnn.tensor(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6
-    )
-    for mine, other in (
-        (nn.Linear(3, 2), torch.nn.Linear(3, 2)),
-        (nn.ReLU(), torch.nn.ReLU()),
-        (ours, theirs),
-        (nn.Linear(3, 2, bias=False), torch.nn.Linear(3, 2, bias=False)),
-    ):
-        assert repr(mine) == repr(other)
+def test_copies_keep_what_is_shared():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    net[0].weight.grad = fastnn.ones(2, 2)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert other[1].weight is other[0].weight
+        assert other[0].weight is not net[0].weight
+        assert len(list(other.parameters())) == 3
+    assert copy.deepcopy(net)[0].weight.grad.tolist() == [[1, 1], [1, 1]]
 
 
 def test_parameter():
@@ -405,209 +335,6 @@ def test_freezing():
     assert [n for n, p in net.named_parameters() if p.requires_grad] == NAMES[3:]
     with pytest.raises(ValueError, match="train: expected True or False"):
         net.train("yes")
-
-
-# ---- hooks ----
-
-
-def test_forward_hooks():
-    layer = nn.Identity()
-    calls = []
-    x, y, z = (fastnn.tensor([v]) for v in (1.0, 2.0, 3.0))
-    before = layer.register_forward_pre_hook(lambda m, args: calls.append((m, args)))
-    after = layer.register_forward_hook(lambda m, args, out: calls.append((args, out)))
-    assert layer(x) is x
-    assert calls == [(layer, (x,)), ((x,), x)]
-    replace = layer.register_forward_hook(lambda m, args, out: y)
-    assert layer(x) is y
-    last = layer.register_forward_hook(lambda m, args, out: z if out is y else None)
-    assert layer(x) is z
-    replace.remove()
-    replace.remove()  # harmless
-    assert layer(x) is x
-    for handle in (before, after, last):
-        handle.remove()
-    calls.clear()
-    assert layer(x) is x
-    assert calls == []
-    assert not layer._hooks
-    with layer.register_forward_pre_hook(lambda m, args: y):  # one value for the tuple
-        assert layer(x) is y
-    with layer.register_forward_pre_hook(lambda m, args: (z,)):
-        assert layer(x) is z
-    assert layer(x) is x
-    assert nn.Identity()._hooks == {}  # the class's own is untouched
-    for register in (layer.register_forward_hook, layer.register_forward_pre_hook):
-        with pytest.raises(TypeError, match="expected a function, got 3"):
-            register(3)
-
-
-def test_the_order_of_hooks():
-    layer, calls = nn.Identity(), []
-
-    def hook(name):
-        return lambda *args: calls.append(name)
-
-    layer.register_forward_hook(hook("b"))
-    layer.register_forward_hook(hook("c"))
-    layer.register_forward_hook(hook("a"), prepend=True)
-    layer.register_forward_pre_hook(hook("2"))
-    layer.register_forward_pre_hook(hook("1"), prepend=True)
-    layer(1)
-    assert "".join(calls) == "12abc"
-
-
-def test_hooks_with_keywords():
-    class Add(nn.Module):
-        def forward(self, a, *, b=0):
-            return a + b
-
-    layer, seen = Add(), []
-    layer.register_forward_hook(
-        lambda m, args, kwargs, out: seen.append((args, kwargs, out)), with_kwargs=True
-    )
-    assert layer(1, b=2) == 3
-    handle = layer.register_forward_pre_hook(
-        lambda m, args, kwargs: (args, {"b": 10}), with_kwargs=True
-    )
-    assert layer(1, b=2) == 11
-    assert seen == [((1,), {"b": 2}, 3), ((1,), {"b": 10}, 11)]
-    handle.remove()
-    layer.register_forward_pre_hook(lambda m, args, kwargs: 3, with_kwargs=True)
-    with pytest.raises(RuntimeError, match=r"None or \(args, kwargs\), got 3"):
-        layer(1)
-
-
-def test_hooks_that_are_always_called():
-    class Fails(nn.Module):
-        def forward(self, x):
-            raise ValueError("forward")
-
-    layer, seen = Fails(), []
-    layer.register_forward_hook(lambda *args: seen.append("no"))
-    layer.register_forward_hook(lambda *args: seen.append("yes"), always_call=True)
-    with pytest.raises(ValueError, match="forward"):
-        layer(1)
-    assert seen == ["yes"]
-    good = nn.Identity()
-    good.register_forward_hook(lambda *args: seen.append("once"), always_call=True)
-    good.register_forward_hook(lambda *args: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        good(1)
-    assert seen == ["yes", "once"]
-    layer.register_forward_hook(lambda *args: 1 / 0, always_call=True)
-    with (
-        pytest.warns(UserWarning, match="Fails: a forward hook raised Zero"),
-        pytest.raises(ValueError, match="forward"),
-    ):
-        layer(1)
-
-
-def test_a_hook_may_remove_itself():
-    layer, seen = nn.Identity(), []
-
-    def once(*args):
-        seen.append(1)
-        handle.remove()
-
-    handle = layer.register_forward_hook(once)
-    layer.register_forward_hook(lambda *args: seen.append(2))
-    layer(1)
-    layer(1)
-    assert seen == [1, 2, 2]
-
-
-def double(module, args, output):
-    return output * 2
-
-
-def test_copies_with_hooks():
-    net = nn.Sequential(nn.Identity())
-    net[0].handle = net[0].register_forward_hook(double)
-    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert other(fastnn.ones(1)).item() == 2
-        other[0].handle.remove()  # the copy's own
-        assert other(fastnn.ones(1)).item() == 1
-        assert net(fastnn.ones(1)).item() == 2
-
-
-def test_copies_keep_what_is_shared():
-    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    net[1].weight = net[0].weight
-    net[0].weight.grad = fastnn.ones(2, 2)
-    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert other[1].weight is other[0].weight
-        assert other[0].weight is not net[0].weight
-        assert len(list(other.parameters())) == 3
-    assert copy.deepcopy(net)[0].weight.grad.tolist() == [[1, 1], [1, 1]]
-
-
-# ---- loading what does not quite fit ----
-
-
-def test_assign():
-    net = Net()
-    net.first.weight.requires_grad_(False)
-    state = {
-        k: fastnn.tensor(v.numpy(), dtype=fastnn.float64) + 1
-        for k, v in net.state_dict().items()
-    }
-    assert net.load_state_dict(state, assign=True) == ([], [])
-    for name, value in net.state_dict(keep_vars=True).items():
-        assert value.dtype is fastnn.float64
-        assert np.shares_memory(value.detach().numpy(), state[name].numpy())
-    assert isinstance(net.scale, nn.Parameter)
-    assert net.scale.requires_grad
-    assert not net.first.weight.requires_grad
-    assert net.mean is state["mean"]
-    given = nn.Parameter(fastnn.zeros(2))
-    net.load_state_dict({"scale": given}, strict=False, assign=True)
-    assert net.scale is given
-    tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    tied[1].weight = tied[0].weight
-    tied.load_state_dict({k: v + 1 for k, v in tied.state_dict().items()}, assign=True)
-    assert tied[1].weight is tied[0].weight
-    with pytest.raises(RuntimeError, match="expected float32 or float64, got int64"):
-        net.load_state_dict({"scale": fastnn.tensor([1, 2])}, False, True)
-
-
-@pytest.mark.parametrize(
-    ("change", "hint"),
-    [
-        (
-            lambda k: "module." + k,
-            "the state's names begin with 'module.'; take it off",
-        ),
-        (lambda k: "a.b." + k, "the state's names begin with 'a.b.'"),
-        (lambda k: k.replace("first", "fisrt"), "is it 'fisrt.weight' for 'first.weig"),
-    ],
-)
-def test_hints_at_what_was_meant(change, hint):
-    state = {change(k): v for k, v in Net().state_dict().items()}
-    with pytest.raises(RuntimeError) as raised:
-        Net().load_state_dict(state)
-    assert f"hint: {hint}" in str(raised.value)
-
-
-def test_a_hint_at_a_prefix_too_few():
-    inner = Net()
-    outer = nn.Sequential({"net": inner})
-    with pytest.raises(RuntimeError, match=r"names begin with 'net\.'; put it before"):
-        outer.load_state_dict(inner.state_dict())
-    with pytest.raises(RuntimeError) as raised:
-        inner.load_state_dict({"quite": fastnn.ones(1)})
-    assert "hint" not in str(raised.value)
-    for wrong in ("file.safetensors", [1], None):
-        with pytest.raises(TypeError, match="expected a mapping of names to tensors"):
-            inner.load_state_dict(wrong)
-
-
-def test_a_hint_works_as_written():
-    state_dict = {"module." + k: v for k, v in Net().state_dict().items()}
-    with pytest.raises(RuntimeError) as raised:
-        Net().load_state_dict(state_dict)
-    code = str(raised.value).split("take it off: ")[1].splitlines()[0]
-    Net().load_state_dict(eval(code, {"state_dict": state_dict}))
 
 
 # ---- devices ----
