@@ -18,13 +18,17 @@ from fastnn._core import bool as bool
 from fastnn._core import device as device
 from fastnn._core import dtype as dtype
 from fastnn._core import empty_cache as empty_cache
+from fastnn._core import float32 as float
 from fastnn._core import float32 as float32
+from fastnn._core import float64 as double
 from fastnn._core import float64 as float64
 from fastnn._core import from_dlpack as from_dlpack
 from fastnn._core import from_numpy as from_numpy
 from fastnn._core import get_num_threads as get_num_threads
+from fastnn._core import int32 as int
 from fastnn._core import int32 as int32
 from fastnn._core import int64 as int64
+from fastnn._core import int64 as long
 from fastnn._core import isa as isa
 from fastnn._core import memory_stats as memory_stats
 from fastnn._core import set_num_threads as set_num_threads
