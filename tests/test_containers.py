@@ -39,6 +39,9 @@ def test_sequential():
     ):
         with pytest.raises(error, match="Sequential"):
             nn.Sequential(*wrong)
+    for wrong, hint in ((nn.ReLU, r"ReLU\(...\) makes one"), ([a, b], "a star before")):
+        with pytest.raises(TypeError, match=f"expected a Module at '0', got .*{hint}"):
+            nn.Sequential(wrong)
     for index in (9, -9):
         with pytest.raises(IndexError, match="Sequential"):
             net[index]

@@ -241,8 +241,18 @@ def test_every_function(name):
 
 
 @pytest.mark.bits
-@pytest.mark.parametrize("name", ["trunc_normal_", "orthogonal_", "xavier_normal_"])
-def test_bits(name):
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("trunc_normal_", ()),
+        ("trunc_normal_", (0, 1, 9, 10)),
+        ("orthogonal_", ()),
+        ("xavier_normal_", ()),
+        ("kaiming_uniform_", ()),
+        ("sparse_", (0.5,)),
+    ],
+)
+def test_bits(name, args):
     from fastnn import _core
 
     was, threads = fastnn.isa(), fastnn.get_num_threads()
@@ -252,7 +262,7 @@ def test_bits(name):
             for count in (1, 3):
                 _core.set_isa(isa)
                 fastnn.set_num_threads(count)
-                drawn.append(draw(getattr(init, name), (130, 97)).tobytes())
+                drawn.append(draw(getattr(init, name), (130, 97), *args).tobytes())
     finally:
         _core.set_isa(was)
         fastnn.set_num_threads(threads)

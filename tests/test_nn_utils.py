@@ -152,6 +152,11 @@ def test_the_gradients_are_changed_in_place():
         (lambda g: utils.clip_grad_norm_(g, 1.0, -math.inf), ValueError, "norm_type"),
         (lambda g: utils.clip_grad_value_(g, -1), ValueError, "clip_value"),
         (lambda g: utils.clip_grad_norm_([3], 1.0), TypeError, "Tensors, got int"),
+        (
+            lambda g: utils.clip_grad_norm_(nn.ReLU(), 1.0),
+            TypeError,
+            r"its parameters\(\)",
+        ),
     ],
 )
 def test_what_is_refused(call, error, match):

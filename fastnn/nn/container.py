@@ -33,8 +33,16 @@ class _Container(Module):
         what = type(self).__name__
         if self._kind is Parameter and isinstance(part, Tensor):
             part = part if isinstance(part, Parameter) else Parameter(part)
-        if part is None:
-            raise TypeError(f"{what}: expected a {self._kind.__name__}, got None")
+        if not isinstance(part, self._kind):
+            hint = ""
+            if isinstance(part, type) and issubclass(part, Module):
+                hint = f"; {part.__name__}(...) makes one of the class"
+            elif isinstance(part, list | tuple):
+                hint = "; a star before a list gives its parts"
+            raise TypeError(
+                f"{what}: expected a {self._kind.__name__} at {name!r}, got "
+                f"{type(part).__name__}{hint}"
+            )
         self._check(what, name, part, self._kind)
         return part
 
@@ -72,7 +80,7 @@ class _Row(_Container):
         """Add all, in order; returns self."""
         if not isinstance(parts, Iterable) or isinstance(parts, Tensor | str):
             raise TypeError(
-                f"{type(self).__name__}: expected several to add, got "
+                f"{type(self).__name__}: expected a list of {self._kind.__name__}, got "
                 f"{type(parts).__name__}"
             )
         for part in list(parts):

@@ -443,7 +443,8 @@ class Module:
     ) -> Self:
         """Convert floating parameters, their gradients and floating buffers, in place.
 
-        The parameters stay the same objects, so an optimizer that holds them goes on.
+        The parameters stay the same objects, so an optimizer may be made before or after;
+        but before its first step, for what it has gathered keeps its dtype.
 
         Parameters:
             args : a dtype, a device, or a Tensor whose dtype is meant, as in PyTorch.

@@ -8,6 +8,7 @@ from typing import Any
 
 import fastnn
 from fastnn._core import Tensor
+from fastnn.nn.module import Module
 
 Tensors = Tensor | Iterable[Tensor]
 
@@ -130,6 +131,11 @@ def clip_grad_value_(
 
 
 def _listed(name: str, tensors: Any) -> list[Tensor]:
+    if isinstance(tensors, Module):
+        raise TypeError(
+            f"{name}: expected Tensors, got a {type(tensors).__name__}; its parameters() "
+            "are meant"
+        )
     found = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     for x in found:
         if not isinstance(x, Tensor):
