@@ -1,30 +1,86 @@
-"""The command line: fastnn demo."""
+"""The command line: fastnn demo, fastnn info."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastnn._version import __version__
+
+EPOCHS = 30
+
+DESCRIPTION = """\
+Trains and runs neural networks on CPUs, in PyTorch's names, with the same bits
+on every machine. This command shows that it works; the library is for Python:
+
+  import fastnn
+  from fastnn import nn, optim
+"""
+
+EXAMPLES = """\
+examples:
+  fastnn demo               train on handwritten digits, save, load, race NumPy
+  fastnn demo --plot        the same, and draw what was learnt into demo.png
+  fastnn info               which CPU, kernels, threads and libraries are in use
+  FASTNN_NUM_THREADS=1 fastnn demo
+                            on one thread; the numbers stay the same
+"""
+
+DEMO = """\
+Trains 64-128-64-10 on the bundled handwritten digits (8x8 pixels) and tests it on
+a held-out fifth. Then it saves the network, loads it into a fresh one and
+compares all predictions bit by bit; and it times one training step beside the
+same step in plain NumPy. Takes a few seconds.
+
+The same seed gives the same numbers, whatever the threads and the CPU. The exit
+status is 0 where the network learnt what it should.
+"""
+
+DEMO_EXAMPLES = """\
+examples:
+  fastnn demo --epochs 5
+  fastnn demo --seed 7 --plot digits.png
+  fastnn demo --plot --out results     results/demo.safetensors, results/demo.png
+"""
+
+INFO = """\
+Says what fastnn found on this machine, what it chose and why: kernels (FASTNN_ISA),
+threads (FASTNN_NUM_THREADS, OMP_NUM_THREADS), memory kept (FASTNN_CACHE_BYTES), and
+the libraries in the process. Worth adding to a bug report.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
+    raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
-        prog="fastnn", description="Neural networks on CPUs, from one small wheel."
+        prog="fastnn", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw
     )
     top.add_argument("--version", action="version", version=f"fastnn {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="command", required=True)
+    commands = top.add_subparsers(
+        title="commands", dest="command", metavar="command", required=True
+    )
     demo = commands.add_parser(
         "demo",
         help="train a network on handwritten digits, and time it beside NumPy",
-        description="Trains 64-128-10 on the bundled 8x8 digits, tests it on a "
-        "held-out fifth, and times one training step beside the same in plain NumPy.",
+        description=DEMO,
+        epilog=DEMO_EXAMPLES,
+        formatter_class=raw,
+    )
+    demo.add_argument(
+        "--plot",
+        nargs="?",
+        const="demo.png",
+        metavar="FILE",
+        help="draw learning curves, confusion matrix and sixteen digits into FILE in "
+        "the folder of --out (default: %(const)s); needs matplotlib",
     )
     demo.add_argument(
         "--epochs",
         type=positive,
-        default=20,
+        default=EPOCHS,
         metavar="N",
         help="passes over the training digits (default: %(default)s)",
     )
@@ -33,9 +89,21 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="of the random numbers; the same seed gives the same bits "
-        "(default: %(default)s)",
+        help="of the random numbers (default: %(default)s)",
     )
+    demo.add_argument(
+        "--out",
+        default=".",
+        metavar="DIR",
+        help="where files go; made if it is not there (default: the current folder)",
+    )
+    info = commands.add_parser(
+        "info",
+        help="say which CPU, kernels, threads and libraries are in use, and why",
+        description=INFO,
+        formatter_class=raw,
+    )
+    info.add_argument("--json", action="store_true", help="as JSON, for programs")
     return top
 
 
@@ -50,6 +118,38 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = parser().parse_args(arguments)
-    from fastnn import demo  # --version and --help need not wait for it
+    try:
+        return info(options) if options.command == "info" else demo(options)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
 
-    return demo.main(epochs=options.epochs, seed=options.seed)
+
+def demo(options: argparse.Namespace) -> int:
+    """Check what was asked for before anything is trained, and run the demo."""
+    from fastnn import _demo_plot
+    from fastnn import demo as program  # --version and --help need not wait for it
+
+    out = Path(options.out)
+    plot = None if options.plot is None else out / options.plot
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if plot is not None:
+            _demo_plot.check(plot)
+    except (OSError, RuntimeError) as error:
+        print(f"fastnn demo: {error}", file=sys.stderr)
+        return 2
+    return program.main(epochs=options.epochs, seed=options.seed, out=out, plot=plot)
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what _info gathers."""
+    from fastnn import _info
+
+    if options.json:
+        import json
+
+        print(json.dumps(_info.gather(), indent=2))
+    else:
+        print(_info.text())
+    return 0
