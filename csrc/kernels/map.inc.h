@@ -131,6 +131,7 @@ MAP2(leaky_relu, 4, v_sel(v_lt(v_zero(), a), a, v_mul(a, b))) /* slope b */
 MAP3(hardtanh, 4, v_minnum(c, v_maxnum(b, a)))                /* from b to c */
 /* alpha b, scale c */
 MAP3(elu, 1, v_mul(c, v_sel(v_le(a, v_zero()), v_mul(b, m_expm1(a)), a)))
+MAP2(celu, 1, v_sel(v_le(a, v_zero()), v_mul(b, m_expm1(v_div(a, b))), a))
 /* beta b, threshold c */
 MAP3(softplus, 1, FNN_NAME(softplus_beta)(a, b, c))
 
@@ -145,6 +146,8 @@ MAP3(leaky_relu_backward, 4, v_sel(v_lt(v_zero(), b), a, v_mul(a, c)))
 MAP4(hardtanh_backward, 4, v_sel(v_mor(v_le(b, c), v_le(d, b)), v_zero(), a))
 MAP4(elu_backward, 1,
      v_mul(v_mul(a, d), v_sel(v_le(b, v_zero()), v_mul(c, m_exp(b)), v_set1(1))))
+MAP3(celu_backward, 1,
+     v_mul(a, v_sel(v_le(b, v_zero()), m_exp(v_div(b, c)), v_set1(1))))
 MAP4(softplus_backward, 1,
      v_mul(a, v_sel(v_lt(d, v_mul(b, c)), v_set1(1), m_sigmoid(v_mul(b, c)))))
 

@@ -27,8 +27,8 @@ from fastnn.ops._registry import (
 from fastnn.ops.views import reshape
 
 _add, _sub, _mul, _div = op("add"), op("sub"), op("mul"), op("div")
-_exp, _expm1, _neg = op("exp"), op("expm1"), op("neg")
-_maximum, _minimum, _where = op("maximum"), op("minimum"), op("where")
+_exp, _neg = op("exp"), op("neg")
+_minimum, _where = op("minimum"), op("where")
 _gt, _le, _copy, _copy_ = op("gt"), op("le"), op("copy"), op("copy_")
 _relu, _relu_backward = op("relu"), op("relu_backward")
 _sigmoid, _sigmoid_backward = op("sigmoid"), op("sigmoid_backward")
@@ -39,6 +39,7 @@ _silu, _silu_backward = op("silu"), op("silu_backward")
 _leaky_relu, _leaky_relu_backward = op("leaky_relu"), op("leaky_relu_backward")
 _hardtanh, _hardtanh_backward = op("hardtanh"), op("hardtanh_backward")
 _elu, _elu_backward = op("elu"), op("elu_backward")
+_celu, _celu_backward = op("celu"), op("celu_backward")
 _softplus, _softplus_backward = op("softplus"), op("softplus_backward")
 
 # Klambauer et al., arXiv:1706.02515, appendix 1: mean 0 and variance 1 are a fixed point.
@@ -175,24 +176,21 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _run(_elu, input, inplace, SELU_ALPHA, SELU_SCALE)
 
 
-@public(composite=True)
+@public()
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """max(input, 0) + min(alpha (e^(input / alpha) - 1), 0), an elu with slope 1 at 0.
+    """input where it is positive, else alpha (e^(input / alpha) - 1): slope 1 at 0.
 
     Parameters: input : float Tensor. alpha : number other than 0. inplace : write input.
     Returns: input's shape and dtype; fresh, or input.
-    Raises: ValueError for alpha 0.
+    Gradient: gy where x > 0, else gy e^(x / alpha).
+    Raises: ValueError for alpha 0; TypeError for integers.
     Source: Barron, "Continuously Differentiable Exponential Linear Units",
         arXiv:1704.07483.
     """
     a = number("celu", "alpha", alpha)
     if a == 0:
         raise ValueError("celu: expected alpha other than 0")
-    if inplace:
-        return _over(input, lambda x: celu(x, a), "celu")
-    below = _mul(_expm1(_div(_minimum(input, 0.0), a)), a)
-    result: Tensor = _add(_maximum(input, 0.0), below)  # their slopes at 0 add up to 1
-    return result
+    return _run(_celu, input, inplace, a)
 
 
 @public(method=True)
@@ -417,6 +415,22 @@ def _(node: Node, g: Tensor) -> Gradients:
     )
 
 
+@gradient("celu", saves={"x": "x", "alpha": "x"})
+def _(node: Node, gy: Tensor) -> Gradients:
+    return _celu_backward(gy, *node.saved), None
+
+
+@gradient("celu_backward", saves={"gy": "x", "x": "gy x", "alpha": "gy x"})
+def _(node: Node, g: Tensor) -> Gradients:
+    # celu'' = celu' / alpha where it bends
+    gy, x, alpha = node.saved
+    gx = None
+    if node.needs(1):
+        bend = _div(_celu_backward(_mul(g, gy), x, alpha), alpha)
+        gx = _where(_le(x, 0), bend, 0.0)
+    return _celu_backward(g, x, alpha) if node.needs(0) else None, gx, None
+
+
 @gradient("softplus", saves={"x": "x", "beta": "x", "threshold": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
     return _softplus_backward(gy, *node.saved), None, None
@@ -534,7 +548,8 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
         gy * scale * np.where(x <= 0, alpha * np.exp(x), 1)
     ),
     "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
-    "celu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
+    "celu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
+    "celu_backward": lambda gy, x, alpha: gy * np.where(x <= 0, np.exp(x / alpha), 1),
     "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "hardswish": lambda x: x * (np.clip(x + 3, 0, 6) / 6),
     "gelu": lambda x: np.where(x == -np.inf, 0, x * _phi(x)),

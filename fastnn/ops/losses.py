@@ -41,26 +41,25 @@ _bce_with_logits = op("bce_with_logits")
 _bce_with_logits_backward = op("bce_with_logits_backward")
 
 
-def _reduce(name: str, loss: Tensor, code: int, weight: Tensor | None = None) -> Tensor:
+def _reduce(name: str, loss: Tensor, code: int, weight: Any = None) -> Tensor:
     """The losses of the elements, reduced; the mean of weighted ones is over weight."""
     if weight is None:
         return loss if code == 0 else _mean(loss) if code == 1 else _sum(loss)
-    expect_tensors(name, weight=weight)
-    if weight.shape != loss.shape:
-        raise ValueError(
-            f"{name}: expected weight of shape {loss.shape}, got {weight.shape}"
-        )
-    loss = _mul(loss, weight)
-    if code == 1:
-        return _div(_sum(loss), _sum(weight))
-    return loss if code == 0 else _sum(loss)
+    total = _scaled(name, loss, weight, 0 if code == 0 else 2, broadcast=False)
+    return _div(total, _sum(weight)) if code == 1 else total
 
 
-def _scaled(name: str, loss: Tensor, weight: Tensor | None, code: int) -> Tensor:
-    """The losses times weight, which broadcasts, reduced; the mean is over their number."""
+def _scaled(
+    name: str, loss: Tensor, weight: Any, code: int, *, broadcast: bool = True
+) -> Tensor:
+    """The losses times weight, reduced; the mean is over their number."""
     if weight is not None:
         expect_tensors(name, weight=weight)
         shape = loss.shape
+        if not broadcast and weight.shape != shape:
+            raise ValueError(
+                f"{name}: expected weight of shape {shape}, got {weight.shape}"
+            )
         loss = _mul(loss, weight)
         _expect_shape(name, "weight", loss, shape)
     return loss if code == 0 else _mean(loss) if code == 1 else _sum(loss)
@@ -126,7 +125,9 @@ def huber_loss(
 ) -> Tensor:
     """z^2 / 2 where z = |input - target| is at most delta, else delta (z - delta / 2).
 
-    Parameters: input, target, reduction, weight : as mse_loss. delta : number above 0.
+    Parameters: input, target, reduction : as mse_loss. delta : number above 0.
+        weight : Tensor of input's shape, factors of the elements; the mean is still over
+        their number, as in PyTorch.
     Returns: a scalar, or the shape for "none"; fresh.
     Gradient: (input - target) gy, the difference held within delta.
     Raises: ValueError for different shapes, or delta not above 0.
@@ -141,7 +142,8 @@ def huber_loss(
     d = number("huber_loss", "delta", delta)
     if not d > 0:
         raise ValueError(f"huber_loss: expected delta above 0, got {delta}")
-    return _reduce("huber_loss", _huber(input, target, d), code, weight)
+    loss = _huber(input, target, d)
+    return _scaled("huber_loss", loss, weight, code, broadcast=False)
 
 
 @public(composite=True)
