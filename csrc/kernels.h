@@ -59,6 +59,9 @@ typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t n, const void *x, void *y);
  * NULL (statistics only). log: y = x - max - log(sum), else exp(x - max) / sum. */
 typedef void (*fnn_softmax_fn)(ptrdiff_t n, const void *x, void *y, bool log, void *max,
                                void *sum);
+/* Its gradient: gx = y (gy - sum gy y), or log: gx = gy - exp(y) sum gy. gx may be gy. */
+typedef void (*fnn_softmax_bwd_fn)(ptrdiff_t n, const void *gy, const void *y, bool log,
+                                   void *gx);
 /* gx = scale * (softmax(x) * total - target), one row of cross entropy backward: target is
  * `smooth[j]` (or the constant smooth0 where smooth is NULL), plus `hit` at index `label`. */
 typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double total,

@@ -94,6 +94,42 @@ static void FNN_NAME(softmax)(ptrdiff_t n, const void *x, void *y, bool log, voi
     *(T *)sum = total;
 }
 
+FNN_INLINE V FNN_NAME(softmax_bwd_one)(V gy, V y, V sum, const bool log) {
+    return log ? v_sub(gy, v_mul(m_exp(y), sum)) : v_mul(y, v_sub(gy, sum));
+}
+FNN_INLINE void FNN_NAME(softmax_bwd_row)(ptrdiff_t n, const T *gy, const T *y, T *gx,
+                                          const bool log) {
+    T stack[FNN_TREE_LEVELS];
+    ptrdiff_t count = 0, i = 0;
+    for (ptrdiff_t at = 0; at < n; at += FNN_CHUNK, count++) {
+        ptrdiff_t end = n - at < FNN_CHUNK ? n : at + FNN_CHUNK;
+        V acc = v_zero();
+        for (i = at; i < end; i += LANES) {
+            ptrdiff_t m = end - i < LANES ? end - i : LANES;
+            V g = v_loadn(gy + i, m); /* zero past the end */
+            acc = v_add(acc, log ? g : v_mul(g, v_loadn(y + i, m)));
+        }
+        FNN_NAME(tree_add)(stack, count, v_hsum(acc));
+    }
+    const V sum = v_set1(FNN_NAME(tree_end)(stack, count));
+    for (i = 0; i + LANES <= n; i += LANES) {
+        V r = FNN_NAME(softmax_bwd_one)(v_load(gy + i), v_load(y + i), sum, log);
+        v_store(gx + i, r);
+    }
+    if (i < n) {
+        V g = v_loadn(gy + i, n - i), p = v_loadn(y + i, n - i);
+        v_storen(gx + i, FNN_NAME(softmax_bwd_one)(g, p, sum, log), n - i);
+    }
+}
+static void FNN_NAME(softmax_bwd)(ptrdiff_t n, const void *gy, const void *y, bool log,
+                                  void *gx) {
+    if (log) {
+        FNN_NAME(softmax_bwd_row)(n, gy, y, gx, true);
+    } else {
+        FNN_NAME(softmax_bwd_row)(n, gy, y, gx, false);
+    }
+}
+
 /* One vector of cross entropy backward: scale * (exp(x - lse) * total - target). */
 #define xent_row FNN_NAME(xent_row) /* vectors, so one type a dtype */
 typedef struct {

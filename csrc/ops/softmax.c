@@ -14,7 +14,7 @@
 /* ---- softmax ------------------------------------------------------------------------ */
 
 typedef struct {
-    const fnn_tensor *x, *y;
+    const fnn_tensor *x, *y, *gx; /* backward: x is gy */
     bool log;
 } softmax_job;
 
@@ -50,8 +50,53 @@ fnn_status fnn_run_softmax(fnn_call *c) {
     const fnn_tensor *x = c->in[0];
     int64_t n = x->shape[x->ndim - 1];
     if (fnn_numel(x) > 0) {
-        softmax_job j = {x, &c->out[0], c->op->kernel == 1};
+        softmax_job j = {x, &c->out[0], NULL, c->op->kernel == 1};
         fnn_parallel_for(fnn_numel(x) / n, GRAIN_ELEMENTS / n + 1, softmax_rows, &j);
+    }
+    return FNN_OK;
+}
+
+fnn_status fnn_infer_softmax_backward(fnn_call *c) {
+    const fnn_tensor *gy = c->in[0], *y = c->in[1];
+    FNN_TRY(fnn_expect_float(c, 0, "gy"));
+    FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "gy and y"));
+    bool same = gy->ndim == y->ndim && gy->ndim > 0;
+    for (int d = 0; d < gy->ndim && same; d++) {
+        same = gy->shape[d] == y->shape[d];
+    }
+    if (!same || !fnn_is_contiguous(y)) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected gy of y's shape and y contiguous, got shapes %s "
+                        "and %s",
+                        c->op->name, FNN_SHAPE(gy), FNN_SHAPE(y));
+    }
+    fnn_like(&c->out[0], gy, gy->dtype);
+    return fnn_check_size(c, &c->out[0]);
+}
+
+static void softmax_backward_rows(void *context, int64_t lo, int64_t hi) {
+    const softmax_job *j = context;
+    const fnn_tensor *gy = j->x;
+    int64_t n = gy->shape[gy->ndim - 1];
+    ptrdiff_t row = n * fnn_dtype_size(gy->dtype);
+    bool direct = fnn_is_contiguous(gy);
+    for (int64_t i = lo; i < hi; i++) {
+        char *gx = j->gx->data + i * row;
+        if (!direct) {
+            fnn_gather(gx, gy->dtype, gy, i * n, n);
+        }
+        fnn_k->softmax_bwd[FNN_F64(gy->dtype)](n, direct ? gy->data + i * row : gx,
+                                               j->y->data + i * row, j->log, gx);
+    }
+}
+
+fnn_status fnn_run_softmax_backward(fnn_call *c) {
+    const fnn_tensor *gy = c->in[0];
+    int64_t n = gy->shape[gy->ndim - 1];
+    if (fnn_numel(gy) > 0) {
+        softmax_job j = {gy, c->in[1], &c->out[0], c->op->kernel == 1};
+        fnn_parallel_for(fnn_numel(gy) / n, GRAIN_ELEMENTS / n + 1,
+                         softmax_backward_rows, &j);
     }
     return FNN_OK;
 }

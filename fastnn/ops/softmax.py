@@ -22,6 +22,10 @@ from fastnn.ops.selection import take_along_last
 from fastnn.ops.views import dimension, reshape, transpose
 
 _softmax, _log_softmax = op("softmax"), op("log_softmax")
+_softmax_backward, _log_softmax_backward = (
+    op("softmax_backward"),
+    op("log_softmax_backward"),
+)
 _cross_entropy, _cross_entropy_backward = (
     op("cross_entropy"),
     op("cross_entropy_backward"),
@@ -216,14 +220,34 @@ def nll_loss(
 
 @gradient("softmax", saves={"y": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
-    (y,) = node.saved
-    return (_mul(y, _sub(gy, _sum(_mul(gy, y), -1, True))),)
+    return (_softmax_backward(gy, node.saved[0]),)
+
+
+@gradient("softmax_backward", saves={"gy": "y", "y": "gy y"})
+def _(node: Node, g: Tensor) -> Gradients:
+    # gx = y (gy - s), s = sum gy y: symmetric in gy
+    gy, y = node.saved
+    gyy = None
+    if node.needs(1):
+        own = _mul(g, _sub(gy, _sum(_mul(gy, y), -1, True)))
+        gyy = _sub(own, _mul(gy, _sum(_mul(g, y), -1, True)))
+    return _softmax_backward(g, y) if node.needs(0) else None, gyy
 
 
 @gradient("log_softmax", saves={"y": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
-    (y,) = node.saved
-    return (_sub(gy, _mul(_exp(y), _sum(gy, -1, True))),)
+    return (_log_softmax_backward(gy, node.saved[0]),)
+
+
+@gradient("log_softmax_backward", saves={"gy": "y", "y": "gy y"})
+def _(node: Node, g: Tensor) -> Gradients:
+    # gx = gy - e^y s, s = sum gy
+    gy, y = node.saved
+    p = _exp(y)
+    return (
+        _sub(g, _sum(_mul(g, p), -1, True)) if node.needs(0) else None,
+        _neg(_mul(_mul(g, p), _sum(gy, -1, True))) if node.needs(1) else None,
+    )
 
 
 def _composite(
@@ -326,6 +350,16 @@ def _(x: Any) -> Any:
 def _(x: Any) -> Any:
     z = x - x.max(-1, keepdims=True)
     return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+@reference("softmax_backward")
+def _(gy: Any, y: Any) -> Any:
+    return y * (gy - (gy * y).sum(-1, keepdims=True))
+
+
+@reference("log_softmax_backward")
+def _(gy: Any, y: Any) -> Any:
+    return gy - np.exp(y) * gy.sum(-1, keepdims=True)
 
 
 @reference("softmin")

@@ -36,6 +36,29 @@ for _name in ("softmax", "log_softmax"):
         scale=None if _name == "softmax" else lambda x: np.abs(x).max(initial=1) + 10,
     )
 ROWS["softmax"].rtol = {"float32": 1e-5, "float64": 2e-14}
+for _name in ("softmax_backward", "log_softmax_backward"):
+    ROWS[_name] = Row(
+        [
+            Sample((normal(3, 5), normal(3, 5, key=1)), rows=(0, 1)),
+            Sample((normal(1), normal(1, key=1))),
+            Sample((normal(0, 3), normal(0, 3))),
+            Sample((normal(3, 0), normal(3, 0))),
+            Sample((normal(2, 3, 17), normal(2, 3, 17, key=1)), rows=(0, 1)),
+            Sample((normal(2, 1000), normal(2, 1000, key=1)), smooth=False),
+        ],
+        big=[Sample((normal(130, 300), normal(130, 300, key=1)), rows=(0, 1))],
+        hostile=[
+            Hostile(
+                (normal(3, 5), normal(5)), ValueError, f"{_name}: expected gy of y's"
+            ),
+            Hostile((normal(3, 5), normal(3, 4)), ValueError, "gy of y's"),
+            Hostile((normal(), normal()), ValueError, "gy of y's"),
+            Hostile((integers(0, 3, 3), normal(3)), TypeError, _name),
+            Hostile((normal(3), integers(0, 3, 3)), TypeError, f"{_name}.*one dtype"),
+        ],
+        rtol={"float32": 1e-5, "float64": 1e-13},
+        scale=lambda gy, y: np.abs(gy).sum(-1, keepdims=True) * np.exp(np.abs(y)) + 1,
+    )
 _labels = np.array([1, 0, 4, 2])
 _x = normal(4, 5)
 _w = positive(5)
