@@ -8,6 +8,7 @@ from fastnn.ops.activations import hardswish as hardswish
 from fastnn.ops.activations import hardtanh as hardtanh
 from fastnn.ops.activations import leaky_relu as leaky_relu
 from fastnn.ops.activations import logsigmoid as logsigmoid
+from fastnn.ops.activations import mish as mish
 from fastnn.ops.activations import prelu as prelu
 from fastnn.ops.activations import relu as relu
 from fastnn.ops.activations import relu6 as relu6

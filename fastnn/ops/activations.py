@@ -304,6 +304,21 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return result
 
 
+@public(composite=True)
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input tanh(softplus(input)).
+
+    Parameters: input : float Tensor. inplace : write input.
+    Returns: input's shape and dtype; fresh, or input.
+    Gradient: gy (t + x (1 - t^2) sigmoid(x)), t = tanh(softplus(x)).
+    Source: Misra, "Mish", arXiv:1908.08681.
+    """
+    if inplace:
+        return _over(input, mish, "mish")
+    result: Tensor = _mul(input, _tanh(_softplus(input, 1.0, math.inf)))
+    return result
+
+
 @gradient("relu", saves={"y": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
     return (_relu_backward(gy, node.saved[0]),)
@@ -551,6 +566,7 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "celu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
     "celu_backward": lambda gy, x, alpha: gy * np.where(x <= 0, np.exp(x / alpha), 1),
     "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "mish": lambda x: x * np.tanh(_in_numpy_softplus(x)),
     "hardswish": lambda x: x * (np.clip(x + 3, 0, 6) / 6),
     "gelu": lambda x: np.where(x == -np.inf, 0, x * _phi(x)),
     "gelu_tanh": lambda x: np.where(
