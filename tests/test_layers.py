@@ -137,6 +137,8 @@ def test_flatten_and_unflatten():
     for sizes in ((4, 2), (-1, -1), (5, -1), (0, -1)):
         with pytest.raises(ValueError, match="Unflatten: expected sizes that multiply"):
             nn.Unflatten(1, sizes)(x)
+    with pytest.raises(ValueError, match="Unflatten: expected sizes that multiply"):
+        nn.Unflatten(0, (-1, -1))(fastnn.ones(1))
     with pytest.raises(IndexError, match="Unflatten"):
         nn.Unflatten(4, (1,))(x)
     for sizes, error in ((3, TypeError), ((1.0,), TypeError), ((-2,), ValueError)):

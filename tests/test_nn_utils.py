@@ -40,7 +40,7 @@ GRADS = [RANDOM.standard_normal(s) for s in ((3, 4), (5,), (), (0, 2), (1, 1))]
 
 
 @pytest.mark.parametrize("p", [1, 2, 2.0, 3, 0.5, math.inf, "inf"])
-@pytest.mark.parametrize("max_norm", [0.0, 0.1, 2.0, 100.0, math.inf])
+@pytest.mark.parametrize("max_norm", [0.0, 0.1, 2.0, 6.5, 100.0, math.inf])
 def test_clip_grad_norm(p, max_norm):
     made = parameters(*GRADS, None)
     before = flat(made)

@@ -108,6 +108,10 @@ def test_state_from_torch():
 # ---- hints, and assigning ----
 
 
+def state_of(module):
+    return module.state_dict().items()
+
+
 def test_assign():
     net = Net()
     net.first.weight.requires_grad_(False)
@@ -126,10 +130,19 @@ def test_assign():
     given = nn.Parameter(fastnn.zeros(2))
     net.load_state_dict({"scale": given}, strict=False, assign=True)
     assert net.scale is given
+    frozen = nn.Parameter(fastnn.zeros(2), requires_grad=False)
+    net.load_state_dict({"scale": frozen}, strict=False, assign=True)
+    assert net.scale.requires_grad  # as it was
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
     tied.load_state_dict({k: v + 1 for k, v in tied.state_dict().items()}, assign=True)
     assert tied[1].weight is tied[0].weight
+    state = {
+        k: fastnn.full(v.shape, float(i)) for i, (k, v) in enumerate(state_of(tied))
+    }
+    for assign in (False, True):  # of two values for one parameter, the later counts
+        tied.load_state_dict(state, assign=assign)
+        assert tied[0].weight.tolist() == [[2, 2], [2, 2]]
     with pytest.raises(RuntimeError, match="expected float32 or float64, got int64"):
         net.load_state_dict({"scale": fastnn.tensor([1, 2])}, False, True)
 

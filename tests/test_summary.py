@@ -1,5 +1,7 @@
 """summary: what is counted, where, and how the table reads."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,24 @@ def test_the_table():
     )
     assert "(itself)  Net" in str(Net().summary((3, 4)))
     assert "not called" in str(Net().summary((3, 4)))
+
+
+def test_what_forward_does_beside_the_network():
+    """Draws are taken back, and another thread's ops are not this network's."""
+
+    class Busy(nn.Module):
+        def forward(self, x):
+            other = threading.Thread(
+                target=lambda: fastnn.ones(8, 8) @ x.T.expand(8, 1)
+            )
+            other.start()
+            other.join()
+            return x + fastnn.rand(8)
+
+    state = fastnn.get_rng_state().tolist()
+    (row,) = Busy().summary((8,)).rows
+    assert fastnn.get_rng_state().tolist() == state
+    assert (row.multiply_adds, row.activation_bytes) == (0, 2 * 32)
 
 
 def test_products_of_every_kind():
