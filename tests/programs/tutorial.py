@@ -67,7 +67,7 @@ def test(model, loader, loss_fn):
 model = Net().to(device)
 print(model)
 loss_fn = nn.CrossEntropyLoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 for epoch in range(5):
     train_loss = train(model, train_loader, loss_fn, optimizer)
     test_loss, accuracy = test(model, test_loader, loss_fn)
