@@ -315,6 +315,23 @@ def test_non_finite_gradients_stay_where_they_are(name):
     assert np.isfinite(got[1]).all()
 
 
+@EVERY
+def test_a_model_that_changes_its_dtype(name):
+    values, gradients = problem()
+    model = fastnn.nn.Linear(5, 3)
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(optim, name)(model.parameters(), **options)
+    for dtype in (fastnn.float32, fastnn.float64, fastnn.float32):
+        model.to(dtype)
+        for p in model.parameters():
+            p.grad = fastnn.ones(p.shape, dtype=dtype)
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.step()
+        for p, old in zip(model.parameters(), before, strict=True):
+            assert p.dtype is dtype
+            assert (p.detach() < old).numpy().all()
+
+
 def test_a_closure():
     for name in TABLE:
         (p,), optimizer = make(name, [np.array([2.0])])

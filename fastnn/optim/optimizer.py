@@ -284,6 +284,8 @@ class Optimizer:
             else:
                 found = fastnn.zeros(p.shape, dtype=p.dtype)
             state[name] = found
+        elif found.dtype is not p.dtype and name not in self.counters:
+            found = state[name] = found.to(p.dtype)  # after model.to(dtype)
         return found
 
     # ---- saving and loading ----
