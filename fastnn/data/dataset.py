@@ -99,6 +99,8 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
             )
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        if isinstance(index, int):  # the same, faster
+            return tuple(t.select(0, index) for t in self.tensors)
         return tuple(t[index] for t in self.tensors)
 
     def __len__(self) -> int:
