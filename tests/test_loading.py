@@ -152,6 +152,23 @@ def test_before_the_first_batch_and_after_the_last():
     assert len(list(loader)) == 6
 
 
+@pytest.mark.parametrize("kind", ["shuffle", "own", "weighted"])
+def test_the_order_is_drawn_where_iteration_starts(kind):
+    """Also by a sampler that is a generator function, and begins when asked first."""
+    fastnn.manual_seed(6)
+    expected = [as_list(b) for b in LOADERS[kind]()]
+    fastnn.manual_seed(6)
+    loader = LOADERS[kind]()
+    batches = iter(loader)
+    state = loader.state_dict()
+    fastnn.manual_seed(7)
+    assert [as_list(b) for b in batches] == expected
+    loader.load_state_dict(state)
+    batches = iter(loader)
+    fastnn.manual_seed(8)
+    assert [as_list(b) for b in batches] == expected
+
+
 def test_taking_up_a_position_leaves_the_default_generator_alone():
     for make in (LOADERS["shuffle"], LOADERS["own"], LOADERS["weighted"]):
         loader = make()
