@@ -31,6 +31,7 @@ CASES = {
     "logsigmoid": [()],
     "hardsigmoid": [()],
     "hardswish": [()],
+    "mish": [()],
 }
 OPTIONS = [
     pytest.param(name, args, id=f"{name}{args or ''}")
@@ -40,7 +41,7 @@ OPTIONS = [
 # where PyTorch rounds a constant (1 / 6, 1 / alpha) to float32 in its float64 gradient
 ROUNDED = ("hardsigmoid", "hardswish", "celu")
 IN_PLACE = ["relu", "relu6", "leaky_relu", "hardtanh", "elu", "selu", "celu"]
-IN_PLACE += ["silu", "hardsigmoid", "hardswish"]
+IN_PLACE += ["silu", "mish", "hardsigmoid", "hardswish"]
 
 RNG = np.random.default_rng(11)
 SPREAD = np.concatenate(
@@ -297,6 +298,8 @@ MODULES = [
     ("LogSigmoid", (), {}),
     ("Hardsigmoid", (), {}),
     ("Hardswish", (), {}),
+    ("Mish", (), {}),
+    ("Mish", (True,), {}),
     ("Hardtanh", (-2.0, 0.5), {}),
     ("Hardtanh", (), {"max_val": 3.0, "inplace": True}),
     ("Softplus", (), {}),

@@ -275,6 +275,25 @@ class SiLU(_InPlace):
         return F.silu(x, self.inplace)
 
 
+class Mish(_InPlace):
+    """y = x tanh(softplus(x)).
+
+    Parameters:
+        inplace : bool: write the result over the input.
+
+    Source: Misra, "Mish", arXiv:1908.08681.
+
+    Example:
+        >>> import fastnn
+        >>> round(fastnn.nn.Mish()(fastnn.tensor(1.0)).item(), 4)
+        0.8651
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        return F.mish(x, self.inplace)
+
+
 class Hardswish(_InPlace):
     """y = x min(max(x + 3, 0), 6) / 6, a SiLU of straight lines.
 
