@@ -35,6 +35,7 @@ from fastnn._core import set_num_threads as set_num_threads
 from fastnn._core import uint8 as uint8
 from fastnn._version import __version__ as __version__
 from fastnn.autograd import enable_grad as enable_grad
+from fastnn.autograd import inference_mode as inference_mode
 from fastnn.autograd import is_grad_enabled as is_grad_enabled
 from fastnn.autograd import no_grad as no_grad
 from fastnn.autograd import set_grad_enabled as set_grad_enabled

@@ -19,6 +19,7 @@ __all__ = [
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "inference_mode",
     "is_grad_enabled",
     "no_grad",
     "set_grad_enabled",
@@ -102,6 +103,25 @@ class enable_grad(_Mode):  # noqa: N801
     """Calls are recorded again inside a no_grad block."""
 
     mode = True
+
+
+class inference_mode(_Mode):  # noqa: N801
+    """As no_grad; inference_mode(False) changes nothing."""
+
+    mode = False
+
+    def __new__(cls, mode: Any = True) -> Any:
+        return super().__new__(cls, mode if callable(mode) else None)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self.on = bool(mode)
+
+    def __enter__(self) -> None:
+        self.previous.append(_core.set_grad_enabled(is_grad_enabled() and not self.on))
+
+    def __call__(self, function: F) -> F:
+        return super().__call__(function) if self.on else function
 
 
 def _sequence(x: Any) -> list[Any]:

@@ -324,3 +324,122 @@ def test_gradients(index):
     expected = np.zeros(SHAPE)
     np.add.at(expected, index if not isinstance(index, list) else np.array(index), 1)
     np.testing.assert_array_equal(x.grad.numpy(), expected)
+
+
+# ---- masks, and writing through arrays ---------------------------------------------------
+
+MASK = array() % 7 > 2
+CHOICES = [
+    MASK,
+    MASK[:, :, 0],
+    MASK[:, 0, 0],
+    np.zeros(3, bool),
+    np.ones(SHAPE, bool),
+    (slice(None), MASK[0, :, 1]),
+    (slice(1, None), MASK[0]),
+    (..., MASK[0, 0]),
+    (0, MASK[0]),
+    (MASK[:, 0, 0], 1),
+    (None, MASK[:, :, 1]),
+    *[i for i in ARRAYS if not isinstance(i, list) or i],
+]
+NO_REPEATS = [i for i in CHOICES if "2, 2" not in str(i)]
+
+
+def numpys(index):
+    """The index for NumPy: lists as arrays."""
+    if isinstance(index, tuple):
+        return tuple(np.array(i, int) if isinstance(i, list) else i for i in index)
+    return np.array(index, int) if isinstance(index, list) else index
+
+
+@pytest.mark.parametrize("index", CHOICES, ids=lambda i: str(i)[:40])
+def test_masks_and_arrays_choose(index):
+    a = array()
+    expected = a[numpys(index)]
+    for x in (fastnn.from_numpy(a), fastnn.tensor(a.T.copy()).permute(2, 1, 0)):
+        for i in (index, ours(index)):
+            assert x[i].shape == expected.shape
+            np.testing.assert_array_equal(x[i].numpy(), expected)
+
+
+@pytest.mark.parametrize("layout", ["plain", "transposed", "strided", "int64"])
+@pytest.mark.parametrize("index", NO_REPEATS, ids=lambda i: str(i)[:40])
+def test_masks_and_arrays_are_written(index, layout):
+    def fresh():
+        a = array().astype(np.int64) if layout == "int64" else array()
+        if layout == "transposed":
+            a = a.T.copy().T
+        if layout == "strided":
+            wide = np.zeros((3, 8, 5))
+            wide[:, ::2] = a
+            a = wide[:, ::2]
+        return a, fastnn.from_numpy(a.copy(order="K") if layout != "strided" else a)
+
+    shape = array()[numpys(index)].shape
+    rng = np.random.default_rng(1)
+    for value in (7, np.float64(-2), rng.integers(100, 200, shape)):
+        for i in (index, ours(index)):
+            a, x = fresh()
+            expected = np.array(a)
+            expected[numpys(index)] = value
+            x[i] = fastnn.tensor(value) if isinstance(value, np.ndarray) else value
+            np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_written_values_broadcast_and_the_last_of_several_stays():
+    x = fastnn.zeros(3, 4)
+    x[[0, 2]] = fastnn.arange(4)
+    assert x.tolist() == [[0, 1, 2, 3], [0] * 4, [0, 1, 2, 3]]
+    x[:, [1, 3]] = fastnn.tensor([[7], [8], [9]])
+    assert x[:, 1].tolist() == x[:, 3].tolist() == [7, 8, 9]
+    x[[1, 1]] = fastnn.tensor([[5], [6]])
+    assert x[1].tolist() == [6] * 4
+    x[x > 6] = -1
+    assert x.max().item() == 6
+    x[fastnn.tensor([True, False, True])] += 1
+    assert x[1].tolist() == [6] * 4
+    with pytest.raises(ValueError, match=r"broadcasts to \(2, 4\), got \(3,\)"):
+        x[[0, 2]] = fastnn.ones(3)
+    with pytest.raises(IndexError, match="got 3"):
+        x[[0, 3]] = 0
+    assert x[1].tolist() == [6] * 4
+
+
+def test_writing_through_arrays_and_masks_is_recorded():
+    leaf = fastnn.ones(3, 4, dtype=fastnn.float64, requires_grad=True)
+    value = fastnn.ones(2, 4, dtype=fastnn.float64, requires_grad=True)
+
+    def write(index):
+        def f(x, v):
+            y = x * 2
+            y[index] = v[0, 0] if isinstance(index, fastnn.Tensor) else v
+            return y
+
+        return f
+
+    for index in (
+        [0, 2],
+        ([2, 0],),
+        fastnn.tensor([[True, False, True, False]] * 3),
+    ):
+        assert gradcheck(write(index), [leaf, value])
+        assert gradgradcheck(write(index), [leaf, value])
+    with pytest.raises(RuntimeError, match="leaf"):
+        leaf[[0, 2]] = 1
+    y = leaf * 2
+    with pytest.raises(RuntimeError, match="view"):
+        y[0][[1, 2]] = 1
+    with fastnn.no_grad():
+        leaf[[0, 2]] = 5
+    assert leaf.sum().item() == 44
+
+
+def test_a_mask_of_nothing():
+    x = fastnn.ones(2, 3)
+    none = fastnn.zeros(2, 3, dtype=fastnn.bool)
+    assert x[none].shape == (0,)
+    x[none] = 5
+    x[none] = fastnn.zeros(0)
+    assert x.sum().item() == 6
+    assert fastnn.zeros(0, 3)[fastnn.zeros(0, dtype=fastnn.bool)].shape == (0, 3)

@@ -314,3 +314,78 @@ def test_threads_with_generators_of_their_own():
         t.join()
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_randint():
+    g = Generator(3)
+    x = fastnn.randint(-3, 4, (7000,), generator=g)
+    assert x.dtype is fastnn.int64
+    counts = np.bincount(x.numpy() + 3, minlength=7)
+    assert counts.min() > 850
+    assert counts.max() < 1150
+    assert counts.size == 7
+    assert fastnn.randint(1, (5,)).tolist() == [0] * 5
+    assert fastnn.randint(high=9, low=8, size=(2, 1)).tolist() == [[8], [8]]
+    assert fastnn.randint(5, [3], dtype=fastnn.float32).dtype is fastnn.float32
+    again = fastnn.randint(-3, 4, (7000,), generator=Generator(3))
+    np.testing.assert_array_equal(x.numpy(), again.numpy())
+    for bad in ((3, 3, (2,)), (0, (2,)), (-(2**62), 2**62, (1,))):
+        with pytest.raises(ValueError, match="randint: expected high above low"):
+            fastnn.randint(*bad)
+    for bad in ((3,), (1.5, (2,)), (1, 2)):
+        with pytest.raises(TypeError, match="randint"):
+            fastnn.randint(*bad)
+
+
+def test_rand_like_and_randn_like():
+    x = fastnn.zeros(2, 3, dtype=fastnn.float64)
+    for f, plain in (
+        (fastnn.rand_like, fastnn.rand),
+        (fastnn.randn_like, fastnn.randn),
+    ):
+        y = f(x, generator=Generator(1))
+        assert y.dtype is fastnn.float64
+        expected = plain(2, 3, generator=Generator(1), dtype=fastnn.float64)
+        np.testing.assert_array_equal(y.numpy(), expected.numpy())
+        assert f(x, dtype=fastnn.float32).dtype is fastnn.float32
+
+
+def test_bernoulli():
+    p = fastnn.tensor([0.0, 0.25, 1.0])
+    x = p.expand(4000, 3).bernoulli(generator=Generator(5))
+    assert x.dtype is p.dtype
+    assert x[:, 0].sum().item() == 0
+    assert x[:, 2].sum().item() == 4000
+    assert abs(x[:, 1].mean().item() - 0.25) < 0.03
+    y = fastnn.zeros(1000, dtype=fastnn.int64)
+    assert y.bernoulli_(0.5, generator=Generator(2)) is y
+    assert 400 < y.sum().item() < 600
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        fastnn.bernoulli(fastnn.tensor([1.5]))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        fastnn.bernoulli(fastnn.tensor([math.nan]))
+    with pytest.raises(TypeError, match="bernoulli"):
+        fastnn.bernoulli(fastnn.tensor([1]))
+
+
+def test_multinomial():
+    w = fastnn.tensor([[0.0, 1.0, 3.0, 0.0], [2.0, 0.0, 0.0, 0.0]])
+    x = w.multinomial(4000, replacement=True, generator=Generator(4))
+    assert x.shape == (2, 4000)
+    assert x.dtype is fastnn.int64
+    counts = np.bincount(x[0].numpy(), minlength=4)
+    assert counts[0] == counts[3] == 0
+    assert abs(counts[2] / 4000 - 0.75) < 0.03
+    assert x[1].max().item() == 0
+    first = [
+        tuple(fastnn.multinomial(w[0], 2, generator=Generator(k)).tolist())
+        for k in range(400)
+    ]
+    assert set(first) == {(1, 2), (2, 1)}
+    assert abs(first.count((2, 1)) / 400 - 0.75) < 0.08
+    for bad in (w[0], w[1]):
+        with pytest.raises(ValueError, match="no more samples"):
+            bad.multinomial(3)
+    for bad in ([1.0, -1.0], [0.0, 0.0], [math.inf, 1.0], [math.nan, 1.0]):
+        with pytest.raises(ValueError, match="finite weights"):
+            fastnn.multinomial(fastnn.tensor(bad), 1)

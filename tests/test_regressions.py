@@ -250,3 +250,18 @@ def test_optimizer_state_of_the_wrong_kind():
     with pytest.raises(ValueError, match="float64"):
         optimizer.load_state_dict({**state, "state": wrong})
     optimizer.load_state_dict(state)
+
+
+def test_the_slope_of_a_power_by_a_number_is_as_precise_as_the_tensor():
+    """The exponent less one was taken in float32."""
+    x = fastnn.tensor([2.0, 3.0], dtype=fastnn.float64, requires_grad=True)
+    (x ** (1 / 3)).sum().backward()
+    expected = np.array([2.0, 3.0]) ** (-2 / 3) / 3
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-15)
+
+
+def test_sums_have_the_dtype_asked_for():
+    for f in (fastnn.sum, fastnn.cumsum):
+        y = f(fastnn.tensor([250, 9]), 0, dtype=fastnn.uint8)
+        assert y.dtype is fastnn.uint8
+        assert y.tolist() in (3, [250, 3])

@@ -351,7 +351,7 @@ def test_reshape_copies_only_where_it_must():
     assert shares(x.reshape(3, 2), x)
     assert not shares(x.T.reshape(6), x)
     assert x.T.reshape(6).tolist() == [0, 3, 1, 4, 2, 5]
-    with pytest.raises(ValueError, match="reshape"):
+    with pytest.raises(ValueError, match="view"):
         x.T.view(6)
     for shape in ((4,), (-1, -1), (-1, 4), (0, -1)):
         with pytest.raises(ValueError, match="reshape"):
@@ -521,3 +521,134 @@ def test_factories_take_a_device(name):
         make(2, device="cuda")
     with pytest.raises(RuntimeError, match=r"cpu.*cuda"):
         make(2).cuda()
+
+
+def test_the_class_makes_tensors_as_in_pytorch():
+    assert Tensor([1, 2]).dtype is fastnn.float32
+    assert Tensor(np.array([1.5])).dtype is fastnn.float32
+    assert Tensor(2, 3).shape == (2, 3)
+    assert Tensor(fastnn.tensor([1])).dtype is fastnn.int64
+    with pytest.raises(ValueError, match="Tensor: expected sizes"):
+        Tensor(-1)
+    with pytest.raises(TypeError, match="Tensor"):
+        Tensor([1], [2])
+
+
+def test_numbers_format_and_tensors_of_several_say_so():
+    loss = fastnn.tensor(0.123456, requires_grad=True) * 1
+    assert f"{loss:.4f}|{loss:>9.2e}|{fastnn.tensor(7):>3d}" == "0.1235| 1.23e-01|  7"
+    assert f"{fastnn.tensor([1])}" == "tensor([1])"
+    with pytest.raises(TypeError, match=r"format.*\(1,\).*item"):
+        f"{fastnn.tensor([1.0]):.2f}"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda x: fastnn.ones(-1), ValueError, "ones: expected sizes"),
+        (lambda x: fastnn.zeros(2, 1.5), TypeError, "zeros: expected sizes"),
+        (lambda x: fastnn.full((-1,), 2.0), ValueError, "full: expected sizes"),
+        (lambda x: bool(x), ValueError, r"bool: expected one element.*any\(\)"),
+        (lambda x: int(x), ValueError, "int: expected one element"),
+        (lambda x: float(x), ValueError, "float: expected one element"),
+        (lambda x: x.view(5), ValueError, "view: expected"),
+        (lambda x: x.view("a"), TypeError, "view: expected"),
+        (lambda x: x.to("cuda"), RuntimeError, "device: expected 'cpu'"),
+        (lambda x: x.cuda(), RuntimeError, "device: expected 'cpu'"),
+        (lambda x: x.to(fastnn.zeros), TypeError, "to: expected a dtype"),
+        (lambda x: x.to("cpu", "cpu"), TypeError, "to: expected a dtype"),
+        (lambda x: x.to(fastnn.int32, True, True, True), TypeError, "to: expected"),
+        (lambda x: x.long().clamp_(0.5), TypeError, "clamp_: .*int64.*float32"),
+        (lambda x: x.long().__itruediv__(2), TypeError, "div_: .*int64.*float32"),
+        (lambda x: (x > 0).add_(1), TypeError, "add_: .*bool.*int64"),
+        (lambda x: x.bool().__iand__(3), TypeError, "bitwise_and_: .*bool.*int64"),
+        (lambda x: x @ x.double().T, TypeError, r"matmul.*one dtype.*\.float\(\)"),
+        (lambda x: fastnn.linear(x, x.double()), TypeError, r"linear.*\.float\(\)"),
+        (lambda x: x.div(2, rounding_mode="up"), ValueError, "div: .*rounding_mode"),
+        (lambda x: x.long() + 2**63, OverflowError, "add: .*64 bits"),
+        (lambda x: x.fill_(2**63), OverflowError, "fill_: .*64 bits"),
+        (lambda x: x.long().fill_("a"), TypeError, "fill_: expected"),
+        (lambda x: fastnn.equal(x, 1), TypeError, "equal"),
+    ],
+)
+def test_errors_name_what_was_called(call, error, text):
+    with pytest.raises(error, match=text):
+        call(fastnn.ones(2, 3))
+
+
+def test_operators_in_place_keep_the_tensor():
+    x = fastnn.tensor([7.0, -7.0])
+    same = x
+    x //= 2
+    assert x.tolist() == [3, -4]
+    x %= 3
+    assert x.tolist() == [0, 2]
+    x **= 2
+    assert x.tolist() == [0, 4]
+    assert x is same
+    flags = kept = fastnn.tensor([True, True, False])
+    flags &= fastnn.tensor([True, False, True])
+    flags |= fastnn.tensor([False, False, True])
+    flags ^= fastnn.tensor([True, False, False])
+    assert flags is kept
+    assert flags.tolist() == [False, False, True]
+    assert (~flags).tolist() == [True, True, False]
+    assert (1 | fastnn.tensor([2, 4])).tolist() == [3, 5]
+    assert (7 // fastnn.tensor([2, -2])).tolist() == [3, -4]
+    assert (7 % fastnn.tensor([4, -4])).tolist() == [3, -1]
+    with pytest.raises(TypeError):
+        fastnn.tensor([1]) & "a"
+
+
+def test_every_function_with_a_form_in_place_agrees_with_it():
+    for name in fastnn.ops._registry.METHODS:
+        plain = getattr(Tensor, name.rstrip("_"), None)
+        if not name.endswith("_") or name.startswith("_") or plain is None:
+            continue
+        x = fastnn.tensor([0.5, 2.25, -1.5]).abs()
+        for arguments in ((), (2,), (fastnn.tensor([True, False, True]), 5)):
+            try:
+                expected = plain(x, *arguments)
+            except (TypeError, ValueError):
+                continue
+            if not isinstance(expected, Tensor) or expected.dtype is not x.dtype:
+                continue
+            if name in ("bernoulli_", "requires_grad_"):
+                continue
+            y = x.clone()
+            assert getattr(y, name)(*arguments) is y
+            np.testing.assert_array_equal(y.numpy(), expected.numpy())
+
+
+def test_inference_mode():
+    x = fastnn.ones(2, requires_grad=True)
+    with fastnn.inference_mode():
+        assert not (x * 2).requires_grad
+    with fastnn.inference_mode(False):
+        assert (x * 2).requires_grad
+
+    @fastnn.inference_mode
+    def plain(v):
+        return v * 2
+
+    @fastnn.inference_mode()
+    def called(v):
+        return v * 2
+
+    @fastnn.inference_mode(mode=False)
+    def off(v):
+        return v * 2
+
+    assert not plain(x).requires_grad
+    assert not called(x).requires_grad
+    assert off(x).requires_grad
+    with fastnn.no_grad(), fastnn.inference_mode(False):
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_names_of_dtypes():
+    assert fastnn.float is fastnn.float32
+    assert fastnn.double is fastnn.float64
+    assert fastnn.int is fastnn.int32
+    assert fastnn.long is fastnn.int64

@@ -122,8 +122,9 @@ fnn_status fnn_expect_same_dtype(const fnn_call *c, int a, int b, const char *na
     int da = c->in[a]->dtype, db = c->in[b]->dtype;
     if (da != db) {
         return fnn_fail(c->err, FNN_ERR_TYPE,
-                        "%s: expected %s of one dtype, got %s and %s", c->op->name,
-                        names, fnn_dtype_name(da), fnn_dtype_name(db));
+                        "%s: expected %s of one dtype, got %s and %s (hint: .float() "
+                        "makes float32 of either)",
+                        c->op->name, names, fnn_dtype_name(da), fnn_dtype_name(db));
     }
     return FNN_OK;
 }

@@ -28,6 +28,7 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
+from fastnn.ops.views import renamed
 
 _copy, _copy_, _add_, _mul_ = op("copy"), op("copy_"), op("add_"), op("mul_")
 _div = op("div")
@@ -141,9 +142,14 @@ def changed(self: Tensor) -> Tensor:
     return _copy(self) if self.requires_grad and is_grad_enabled() else self
 
 
+def _kind(x: Tensor) -> int:
+    return 2 if x.is_floating_point() else int(x.dtype is not bool_)
+
+
 def written(self: Tensor, result: Tensor, name: str = "") -> Tensor:
-    """self, holding result. Raises: TypeError where result is float and self is not."""
-    if name and result.is_floating_point() and not self.is_floating_point():
+    """self, holding result. Raises: TypeError where result is of a wider kind (float above
+    integer above bool) and name says who asks."""
+    if name and _kind(result) > _kind(self):
         raise TypeError(
             f"{name}: expected a result that fits {self.dtype.name} in place, got "
             f"{result.dtype.name}"
@@ -178,7 +184,10 @@ def copy_(self: Tensor, source: Tensor | float) -> Tensor:
 @public(method=True, function=False)
 def fill_(self: Tensor, value: float) -> Tensor:
     """Sets every element to value; returns self. As copy_."""
-    return _copy_(self, value)
+    try:
+        return _copy_(self, value)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise renamed(e, "copy_", "fill_") from None
 
 
 @public(method=True, function=False)

@@ -223,6 +223,18 @@ def eye(
     )
 
 
+@public()
+def is_tensor(obj: Any) -> bool:
+    """Whether obj is a Tensor (bool)."""
+    return isinstance(obj, Tensor)
+
+
+@public()
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is float32 or float64 (bool)."""
+    return input.is_floating_point()
+
+
 @public(method=True, function=False)
 def tolist(self: Tensor) -> Any:
     """Nested lists of Python numbers."""

@@ -161,6 +161,14 @@ def clamp(
     """
     if min is None and max is None:
         raise ValueError("clamp: expected min, max or both, got neither")
+    for limit in (
+        min,
+        max,
+    ):  # both limits have a say on the dtype before one is applied
+        if isinstance(limit, Tensor) and limit.is_floating_point():
+            input = input if input.is_floating_point() else input.to(limit.dtype)
+        elif isinstance(limit, float):
+            input = input if input.is_floating_point() else input.float()
     if min is not None:
         input = _clamp_min(input, min)
     return input if max is None else _clamp_max(input, max)
@@ -177,7 +185,7 @@ def clip(
 @public(method=True, composite=True)
 def square(input: Tensor) -> Tensor:
     """input times itself. Gradient: 2 gy input."""
-    return _mul(input, input)
+    return pow(input, 2)
 
 
 @public(method=True, composite=True)
@@ -297,7 +305,9 @@ def _(node: Node, gy: Tensor) -> Gradients:
     a, b, y = node.saved
     ga = gb = None
     if node.needs(0):
-        slope = _mul(b, _pow(a, _sub(b, 1)))
+        # a number stays Python's: two numbers would meet in float32
+        less = _sub(b, 1) if isinstance(b, Tensor) else b - 1
+        slope = _mul(b, _pow(a, less))
         ga = _mul(gy, _where(_eq(b, 0), 0.0, slope))
     if node.needs(1):
         flat = _mul(_eq(a, 0), _ge(b, 0))

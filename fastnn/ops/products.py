@@ -79,6 +79,100 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     return _matmul(input, mat2)
 
 
+@public(method="mm", function=False)
+def _mm_method(self: Tensor, mat2: Tensor) -> Tensor:
+    """As fastnn.mm."""
+    return mm(self, mat2)
+
+
+def _shaped(name: str, *operands: tuple[str, Tensor, int]) -> None:
+    """ValueError unless every operand has its number of dimensions."""
+    for said, x, ndim in operands:
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{name}: expected {said} as a tensor, got {type(x).__name__}"
+            )
+        if x.ndim != ndim:
+            raise ValueError(
+                f"{name}: expected {said} of {ndim} dimension{'s' * (ndim > 1)}, got "
+                f"shape {x.shape}"
+            )
+
+
+@public(method=True, composite=True)
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """Matrix (m, k) times vector (k,), giving (m,). As matmul."""
+    _shaped("mv", ("input", input, 2), ("vec", vec, 1))
+    return matmul(input, vec)
+
+
+@public(method=True, composite=True)
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """Sum of products of two vectors (n,), a tensor (). As matmul."""
+    _shaped("dot", ("input", input, 1), ("tensor", tensor, 1))
+    return matmul(input, tensor)
+
+
+@public(method=True, composite=True)
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """y_ij = input_i vec2_j of two vectors. Gradient: gy vec2; input gy."""
+    _shaped("outer", ("input", input, 1), ("vec2", vec2, 1))
+    return op("mul")(unsqueeze(input, 1), vec2)
+
+
+@public(method=True, composite=True)
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Products of two batches of matrices, (b, m, k) and (b, k, n). As matmul."""
+    _shaped("bmm", ("input", input, 3), ("mat2", mat2, 3))
+    if input.shape[0] != mat2.shape[0]:
+        raise ValueError(
+            f"bmm: expected equal batches, got shapes {input.shape} and {mat2.shape}"
+        )
+    return _matmul(input, mat2)
+
+
+@public(method=True, composite=True)
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """beta input + alpha mat1 mat2; input broadcasts. As matmul and add.
+
+    Parameters: input : broadcasts to (m, n); not read where beta is 0. mat1 : (m, k).
+        mat2 : (k, n).
+    """
+    _shaped("addmm", ("mat1", mat1, 2), ("mat2", mat2, 2))
+    y = _matmul(mat1, mat2)
+    y = y if alpha == 1 else op("mul")(y, alpha)
+    if beta == 0:
+        return y
+    x = op("expand")(input, y.shape)
+    return op("add")(x if beta == 1 else op("mul")(x, beta), y)
+
+
+@public(method=True, composite=True)
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """input on and below a diagonal of its last two dimensions, 0 above it; fresh.
+
+    Parameters: diagonal : 0 the main one, above 0 higher, below 0 lower.
+    Gradient: gy there, 0 elsewhere. Raises: ValueError below two dimensions.
+    """
+    return _triangle("tril", input, diagonal)
+
+
+@public(method=True, composite=True)
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """input on and above a diagonal of its last two dimensions, 0 below it. As tril."""
+    return _triangle("triu", input, diagonal)
+
+
+def _triangle(name: str, x: Tensor, diagonal: int) -> Tensor:
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected at least two dimensions, got {x.shape}")
+    ones = np.ones(x.shape[-2:], bool)
+    kept = np.tril(ones, diagonal) if name == "tril" else np.triu(ones, diagonal)
+    return op("where")(tensor_from(kept, None, False), x, False)
+
+
 @public()
 def linear(
     input: Tensor,
@@ -184,3 +278,16 @@ def _(x: Any, weight: Any, bias: Any, activation: int) -> Any:
     z = x @ weight.T + (0 if bias is None else bias)
     name = _NAMES[activation]
     return z if name is None else REFERENCES[name](z)
+
+
+reference("mv")(lambda a, b: a @ b)
+reference("dot")(lambda a, b: a @ b)
+reference("outer")(lambda a, b: np.outer(a, b))
+reference("bmm")(lambda a, b: a @ b)
+reference("tril")(lambda x, diagonal=0: np.tril(x, diagonal))
+reference("triu")(lambda x, diagonal=0: np.triu(x, diagonal))
+
+
+@reference("addmm")
+def _(x: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return (beta * x if beta else 0) + alpha * (a @ b)

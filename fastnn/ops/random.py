@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._core import dtype_number, float32, int64, tensor_from
+from fastnn._core import dtype_number, float32, float64, int64, tensor_from
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -23,7 +23,7 @@ from fastnn.ops._registry import (
     op,
     public,
 )
-from fastnn.ops.creation import on
+from fastnn.ops.creation import full, on
 from fastnn.ops.views import sizes
 
 _uniform, _normal, _permutation = op("uniform"), op("normal"), op("permutation")
@@ -159,6 +159,158 @@ def normal(
         raise ValueError(f"normal: expected std of at least 0, got {std}")
     code = dtype_number(float32 if dtype is None else dtype)
     return _normal(_state(generator), tuple(size), mean, std, code)
+
+
+@public()
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1) of input's shape, and dtype unless given."""
+    dtype = input.dtype if dtype is None else dtype
+    return rand(
+        input.shape,
+        generator=generator,
+        dtype=dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+@public()
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers, mean 0 and deviation 1, of input's shape, and dtype unless given."""
+    dtype = input.dtype if dtype is None else dtype
+    return randn(
+        input.shape,
+        generator=generator,
+        dtype=dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+@public()
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Integers, each of low to high - 1 as likely; randint(high, size) counts from 0.
+
+    Parameters: low, high : int, high - low from 1 to 2^53. size : shape. dtype : int64
+        unless given.
+    Raises: ValueError where high is not above low.
+    Example:
+        >>> fastnn.randint(10, (2, 3)).shape
+        (2, 3)
+    """
+    on(device)
+    if size is None or isinstance(high, (tuple, list)):
+        if size is not None:
+            raise TypeError("randint: expected low, high, size or high, size")
+        low, high, size = 0, low, high
+    whole = all(isinstance(n, (int, np.integer)) for n in (low, high))
+    if not whole or not isinstance(size, (tuple, list)):
+        raise TypeError(
+            "randint: expected integers low and high, and a size as a tuple"
+        )
+    if not 1 <= high - low <= 2**53:
+        raise ValueError(
+            f"randint: expected high above low, by at most 2^53, got {low} and {high}"
+        )
+    # u n with u below 1 stays below n: u is a multiple of 2^-53, and n fits 53 bits
+    u = _uniform(_state(generator), tuple(size), 0.0, 1.0, float64.code)
+    y: Tensor = _mul(u, float(high - low)).long() + low
+    return y.to(int64 if dtype is None else dtype).requires_grad_(requires_grad)
+
+
+@public(method=True)
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with probability input, else 0, for each element.
+
+    Parameters: input : float Tensor, 0 to 1. Returns: input's shape and dtype; fresh.
+    Raises: ValueError for a probability out of range; TypeError for integers.
+    """
+    if not input.is_floating_point():
+        raise TypeError(
+            f"bernoulli: expected probabilities as floats, got {input.dtype.name}"
+        )
+    p = input.detach()
+    if p.numel() and not bool(p.ge(0).mul(p.le(1)).all()):
+        raise ValueError("bernoulli: expected probabilities from 0 to 1")
+    return rand_like(p, generator=generator).lt(p).to(p.dtype)
+
+
+@public(method=True, function=False)
+def bernoulli_(
+    self: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None
+) -> Tensor:
+    """Fills self with 1 with probability p (number or Tensor, 0 to 1), else 0; returns self."""
+    if not isinstance(p, Tensor):
+        p = full(self.shape, float(p), dtype=float64)
+    return _copy_(self, bernoulli(p.expand(self.shape), generator=generator))
+
+
+@public(method=True)
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """num_samples classes for each row of weights, each as likely as its weight says.
+
+    Parameters: input : float Tensor (n,) or (rows, n), weights of at least 0, not all 0;
+        they need not add up to 1. replacement : whether a class may come again.
+    Returns: (num_samples,) or (rows, num_samples), int64; fresh.
+    Raises: ValueError for bad weights, or more samples than classes with a weight.
+    Source: without replacement, the largest of weight / exponential variate (Efraimidis
+        and Spirakis, Inf. Process. Lett. 97 (2006), 181-185).
+    """
+    if not input.is_floating_point() or input.ndim not in (1, 2):
+        raise ValueError(
+            "multinomial: expected float weights (n,) or (rows, n), got "
+            f"{input.dtype.name} {input.shape}"
+        )
+    w = input.detach().double()
+    good = w.ge(0).mul(w.lt(math.inf))
+    if not bool(good.all()) or not bool(w.sum(-1).gt(0).all()):
+        raise ValueError(
+            "multinomial: expected finite weights of at least 0, with a sum above 0"
+        )
+    if num_samples < 1:
+        raise ValueError(f"multinomial: expected 1 sample at least, got {num_samples}")
+    if replacement:
+        running = w.cumsum(-1)
+        size = (*w.shape[:-1], num_samples, 1)
+        u = rand(*size, generator=generator, dtype=float64)
+        return u.mul(running[..., None, -1:]).ge(running.unsqueeze(-2)).sum(-1)
+    if num_samples > int(w.gt(0).sum(-1).amin()):
+        raise ValueError(
+            "multinomial: expected no more samples than classes with a weight above 0, "
+            f"got {num_samples} (hint: replacement=True)"
+        )
+    variate = rand_like(w, generator=generator).neg().log1p().neg()
+    chosen: Tensor = w.div(variate.clamp_min(1e-300)).topk(num_samples, -1).indices
+    return chosen
 
 
 @public()

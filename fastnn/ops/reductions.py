@@ -49,7 +49,7 @@ def sum(
     """Sum over dim (int, tuple, or None for all).
 
     Parameters: input : Tensor. keepdim : keep reduced dimensions with size 1.
-        dtype : convert the input first.
+        dtype : of the result; the input is converted first.
     Returns: input's dtype, int64 for integers and bool; fresh. The empty sum is 0.
     Gradient: gy, expanded.
     Raises: IndexError for a dimension that is not there.
@@ -57,7 +57,9 @@ def sum(
         >>> fastnn.sum(fastnn.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=0)
         tensor([4., 6.])
     """
-    return _sum(input if dtype is None else input.to(dtype), reduced_dims(dim), keepdim)
+    if dtype is None:
+        return _sum(input, reduced_dims(dim), keepdim)
+    return _sum(input.to(dtype), reduced_dims(dim), keepdim).to(dtype)
 
 
 @public(method=True)

@@ -20,7 +20,7 @@ from fastnn.ops.reductions import Dims, reduced_dims
 
 _sum, _mean, _amax, _amin = op("sum"), op("mean"), op("amax"), op("amin")
 _sub, _mul, _div, _sqrt = op("sub"), op("mul"), op("div"), op("sqrt")
-_abs, _pow, _eq, _ne, _where = op("abs"), op("pow"), op("eq"), op("ne"), op("where")
+_abs, _pow, _eq, _where, _ne = op("abs"), op("pow"), op("eq"), op("where"), op("ne")
 _reshape, _slice, _cumsum = op("reshape"), op("slice"), op("cumsum")
 
 
@@ -177,7 +177,7 @@ def norm(
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sums along dim, in its order: y_i = x_0 + ... + x_i.
 
-    Parameters: dtype : convert the input first.
+    Parameters: dtype : of the result; the input is converted first.
     Returns: input's shape and dtype, int64 for integers and bool; fresh. float32 is added
         in float64 and rounded for each result.
     Gradient: running sums of gy from the end.
@@ -185,7 +185,8 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         >>> fastnn.cumsum(fastnn.tensor([1, 2, 3]), 0)
         tensor([1, 3, 6])
     """
-    return _cumsum(input if dtype is None else input.to(dtype), dim)
+    y = _cumsum(input if dtype is None else input.to(dtype), dim)
+    return y if dtype is None else y.to(dtype)
 
 
 def _reversed(x: Tensor, dim: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._core import install
+from fastnn._core import install, same_storage
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -38,13 +38,27 @@ def dimension(name: str, dim: int, ndim: int) -> int:
     return dim + ndim if dim < 0 else dim
 
 
+def renamed(e: Exception, inner: str, name: str) -> Exception:
+    """The error of an inner op, said by the function that was called."""
+    return type(e)(str(e).replace(f"{inner}: ", f"{name}: ", 1))
+
+
 @public(method="view", function=False)
 def view(self: Tensor, *shape: Any) -> Tensor:
     """self with another shape over the same memory; one size may be -1.
 
     Gradient: gy in self's shape. Raises: ValueError where memory would have to move.
     """
-    return _reshape(self, sizes(shape))
+    try:
+        return _reshape(self, sizes(shape))
+    except (TypeError, ValueError) as e:
+        raise renamed(e, "reshape", "view") from None
+
+
+@public(method=True, function=False)
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """view with other's shape."""
+    return view(self, other.shape)
 
 
 @public()
@@ -230,6 +244,107 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(1, -(-size // chunks)), dim)
 
 
+@public(method=True)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along dim, without that dimension; views."""
+    at = dimension("unbind", dim, input.ndim)
+    return tuple(select(input, at, i) for i in range(input.shape[at]))
+
+
+@public(method=True)
+def movedim(
+    input: Tensor, source: int | tuple[int, ...], destination: int | tuple[int, ...]
+) -> Tensor:
+    """The dimensions source moved to destination, the others in their order; a view.
+
+    Example:
+        >>> fastnn.movedim(fastnn.zeros(2, 3, 4), 0, -1).shape
+        (3, 4, 2)
+    """
+    a, b = (
+        [
+            dimension("movedim", d, input.ndim)
+            for d in ((v,) if isinstance(v, int) else v)
+        ]
+        for v in (source, destination)
+    )
+    if len(a) != len(b) or len(set(a)) < len(a) or len(set(b)) < len(b):
+        raise ValueError(
+            "movedim: expected as many dimensions to go as to come, each once, got "
+            f"{source} and {destination}"
+        )
+    rest = iter(d for d in range(input.ndim) if d not in a)
+    return _permute(
+        input, [a[b.index(d)] if d in b else next(rest) for d in range(input.ndim)]
+    )
+
+
+@public()
+def numel(input: Tensor) -> int:
+    """Number of elements (int)."""
+    return input.numel()
+
+
+# ---- copies in other arrangements -------------------------------------------------------
+
+
+@public(method=True, composite=True)
+def tile(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """input repeated dims times along its dimensions, counted from the last; fresh.
+
+    Parameters: dims : as many counts as dimensions, or fewer or more: ones go in front.
+    Gradient: gy summed over the repetitions. Raises: ValueError for a negative count.
+    Example:
+        >>> fastnn.tile(fastnn.tensor([1, 2]), (2, 2))
+        tensor([[1, 2, 1, 2],
+                [1, 2, 1, 2]])
+    """
+    counts = [1] * (input.ndim - len(dims)) + list(dims)
+    if any(n < 0 for n in counts):
+        raise ValueError(f"tile: expected counts of at least 0, got {tuple(dims)}")
+    x = _reshape(input, (1,) * (len(counts) - input.ndim) + input.shape)
+    for d, n in enumerate(counts):
+        if n != 1:
+            shape = x.shape
+            x = _expand(unsqueeze(x, d), (*shape[:d], n, *shape[d:]))
+            x = reshape(x, (*shape[:d], n * shape[d], *shape[d + 1 :]))
+    return _copy(x) if same_storage(x, input) else x
+
+
+@public(method="tile", function=False)
+def _tile_method(self: Tensor, *dims: Any) -> Tensor:
+    """As fastnn.tile; x.tile(2, 3) and x.tile((2, 3)) alike."""
+    return tile(self, sizes(dims))
+
+
+@public(method=True, function=False)
+def repeat(self: Tensor, *sizes_: Any) -> Tensor:
+    """As tile, with a count for every dimension at least; fresh."""
+    counts = sizes(sizes_)
+    if len(counts) < self.ndim:
+        raise ValueError(
+            f"repeat: expected a count for each of {self.ndim} dimensions, got {counts}"
+        )
+    return tile(self, counts)
+
+
+@public(composite=True)
+def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """input in reverse order along dims; fresh. Gradient: gy, reversed back."""
+    x = input
+    for d in (dims,) if isinstance(dims, int) else dims:
+        at = dimension("flip", d, input.ndim)
+        if x.shape[at]:
+            x = _slice(x, at, x.shape[at] - 1, -1, -1)
+    return _copy(x)
+
+
+@public(method="flip", function=False)
+def _flip_method(self: Tensor, *dims: Any) -> Tensor:
+    """As fastnn.flip; x.flip(0, 1) and x.flip((0, 1)) alike."""
+    return flip(self, sizes(dims))
+
+
 @gradient("reshape")
 def _(node: Node, gy: Tensor) -> Gradients:
     return (reshape(gy, node.shape(0)),)
@@ -300,3 +415,13 @@ def _(x: Any, size: int, dim: int, start: int, step: int) -> Any:
         index[dim] = start + i * step
         y[tuple(index)] = np.take(x, i, axis=dim)
     return y
+
+
+@reference("tile")
+def _(x: Any, dims: Any) -> Any:
+    return np.tile(x, dims)
+
+
+@reference("flip")
+def _(x: Any, dims: Any) -> Any:
+    return np.flip(x, dims)

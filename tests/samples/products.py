@@ -95,3 +95,66 @@ ROWS["linear_act"] = Row(
     rtol={"float32": 5e-6, "float64": 1e-13},
     scale=lambda x, w, b, act: np.maximum(_linear_scale(x, w, b), 1),
 )
+
+
+def _of_shape(name: str, *args: object) -> Hostile:
+    return Hostile(args, ValueError, f"{name}: expected")
+
+
+_product = {"float32": 2e-6, "float64": 1e-14}
+ROWS["mv"] = Row(
+    [Sample((normal(3, 4), normal(4)), rows=(0,)), Sample((normal(2, 0), normal(0)))],
+    hostile=[
+        _of_shape("mv", normal(3), normal(3)),
+        Hostile((normal(2, 3), normal(4)), ValueError, "matmul"),
+        Hostile((normal(2, 3), 1.0), TypeError, "mv: expected vec"),
+    ],
+    rtol=_product,
+    scale=lambda a, b: np.abs(a) @ np.abs(b),
+)
+ROWS["dot"] = Row(
+    [Sample((normal(4), normal(4, key=1))), Sample((normal(0), normal(0)))],
+    hostile=[_of_shape("dot", normal(2, 3), normal(3))],
+    rtol=_product,
+    scale=lambda a, b: np.abs(a) @ np.abs(b),
+)
+ROWS["outer"] = Row(
+    [
+        Sample((normal(4), normal(3)), rows=(0,)),
+        Sample((integers(0, 9, 4), integers(0, 9, 3)), smooth=False),
+    ],
+    hostile=[_of_shape("outer", normal(2, 3), normal(3))],
+)
+ROWS["bmm"] = Row(
+    [Sample((normal(2, 3, 4), normal(2, 4, 2)), rows=(0, 1))],
+    hostile=[
+        _of_shape("bmm", normal(2, 3), normal(3, 2)),
+        _of_shape("bmm", normal(2, 3, 4), normal(1, 4, 2)),
+    ],
+    rtol=_product,
+    scale=lambda a, b: np.abs(a) @ np.abs(b),
+)
+ROWS["addmm"] = Row(
+    [
+        Sample((normal(3), normal(2, 4), normal(4, 3)), rows=(1,)),
+        Sample((normal(2, 3), normal(2, 4), normal(4, 3)), {"beta": 0.5, "alpha": 2}),
+        Sample((normal(3), normal(2, 4), normal(4, 3)), {"beta": 0}, smooth=False),
+    ],
+    hostile=[
+        _of_shape("addmm", normal(3), normal(4), normal(4, 3)),
+        Hostile((normal(2), normal(2, 4), normal(4, 3)), ValueError, "expand"),
+    ],
+    rtol=_product,
+    scale=lambda x, a, b, **k: np.abs(x) + 2 * np.abs(a) @ np.abs(b),
+)
+for _name in ("tril", "triu"):
+    ROWS[_name] = Row(
+        [
+            Sample((normal(4, 5),)),
+            Sample((normal(2, 4, 3), 1), rows=(0,)),
+            Sample((normal(4, 5), -2)),
+            Sample((integers(1, 9, 3, 3),), smooth=False),
+            Sample((np.full((2, 2), np.nan),), smooth=False),
+        ],
+        hostile=[_of_shape(_name, normal(3))],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samples._rows import ROWS, Hostile, Row, Sample, normal
+from samples._rows import ROWS, Hostile, Row, Sample, integers, normal
 
 ROWS["reshape"] = Row(
     [
@@ -77,4 +77,24 @@ ROWS["unslice"] = Row(
         Hostile((normal(3), -4, 0, 0, 1), ValueError, "unslice"),
         Hostile((normal(3), 4, 0, 0, 2**62), ValueError, "unslice"),
     ],
+)
+ROWS["tile"] = Row(
+    [
+        Sample((normal(2, 3), (2, 1, 3))),
+        Sample((normal(2, 3), (4,))),
+        Sample((normal(2, 3), (1, 1))),
+        Sample((normal(2, 3), (2, 0))),
+        Sample((normal(), (3, 2))),
+        Sample((integers(0, 9, 3), (2,)), smooth=False),
+    ],
+    hostile=[Hostile((normal(3), (-1,)), ValueError, "tile.*at least 0")],
+)
+ROWS["flip"] = Row(
+    [
+        Sample((normal(2, 3), (0,))),
+        Sample((normal(2, 3), (-1, 0))),
+        Sample((normal(2, 3), ())),
+        Sample((normal(0, 3), (0, 1))),
+    ],
+    hostile=[Hostile((normal(3), (1,)), IndexError, "flip: expected a dimension")],
 )
