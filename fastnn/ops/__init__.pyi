@@ -1,7 +1,18 @@
 """Written by tools/stubs.py from what the op families declare."""
 
+from fastnn.ops.activations import celu as celu
+from fastnn.ops.activations import elu as elu
 from fastnn.ops.activations import gelu as gelu
+from fastnn.ops.activations import hardsigmoid as hardsigmoid
+from fastnn.ops.activations import hardswish as hardswish
+from fastnn.ops.activations import hardtanh as hardtanh
+from fastnn.ops.activations import leaky_relu as leaky_relu
+from fastnn.ops.activations import logsigmoid as logsigmoid
+from fastnn.ops.activations import mish as mish
+from fastnn.ops.activations import prelu as prelu
 from fastnn.ops.activations import relu as relu
+from fastnn.ops.activations import relu6 as relu6
+from fastnn.ops.activations import selu as selu
 from fastnn.ops.activations import sigmoid as sigmoid
 from fastnn.ops.activations import silu as silu
 from fastnn.ops.activations import softplus as softplus
@@ -68,11 +79,13 @@ from fastnn.ops.logic import logical_and as logical_and
 from fastnn.ops.logic import logical_not as logical_not
 from fastnn.ops.logic import logical_or as logical_or
 from fastnn.ops.logic import logical_xor as logical_xor
-from fastnn.ops.losses import cross_entropy as cross_entropy
-from fastnn.ops.losses import log_softmax as log_softmax
+from fastnn.ops.losses import binary_cross_entropy as binary_cross_entropy
+from fastnn.ops.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from fastnn.ops.losses import huber_loss as huber_loss
+from fastnn.ops.losses import kl_div as kl_div
+from fastnn.ops.losses import l1_loss as l1_loss
 from fastnn.ops.losses import mse_loss as mse_loss
-from fastnn.ops.losses import softmax as softmax
-from fastnn.ops.optim import sgd_step as sgd_step
+from fastnn.ops.losses import smooth_l1_loss as smooth_l1_loss
 from fastnn.ops.products import addmm as addmm
 from fastnn.ops.products import bmm as bmm
 from fastnn.ops.products import dot as dot
@@ -124,6 +137,11 @@ from fastnn.ops.selection import scatter as scatter
 from fastnn.ops.selection import scatter_add as scatter_add
 from fastnn.ops.selection import stack as stack
 from fastnn.ops.selection import take_along_dim as take_along_dim
+from fastnn.ops.softmax import cross_entropy as cross_entropy
+from fastnn.ops.softmax import log_softmax as log_softmax
+from fastnn.ops.softmax import nll_loss as nll_loss
+from fastnn.ops.softmax import softmax as softmax
+from fastnn.ops.softmax import softmin as softmin
 from fastnn.ops.sorting import argsort as argsort
 from fastnn.ops.sorting import sort as sort
 from fastnn.ops.sorting import topk as topk
