@@ -117,9 +117,9 @@ def test_float32_error_is_at_most_twice_pytorchs(name, args):
     mine = with_gradient(fastnn, ours, x)
     for a, b, e in zip(mine, peer, exact, strict=True):
         with np.errstate(all="ignore"):
+            fine = np.isfinite(e.astype(np.float32))
             scale = np.maximum(np.abs(e), 2.0**-126)
             ours_, theirs_ = (np.abs(v.astype(np.float64) - e) / scale for v in (a, b))
-        fine = np.isfinite(e.astype(np.float32))
         rounding = 2.0**-24
         assert ours_[fine].max() <= max(2 * theirs_[fine].max(), rounding)
         assert ours_[fine].mean() <= max(2 * theirs_[fine].mean(), rounding / 2)

@@ -125,8 +125,8 @@ static void check_map(int rounds, int f64) {
     ptrdiff_t size = f64 ? 8 : 4;
     for (int k = 0; k < FNN_N_MAP; k++) {
         for (int r = 0; r < rounds; r++) {
-            ptrdiff_t n = below(140), at = below(4), step[3];
-            for (int j = 0; j < 3; j++) {
+            ptrdiff_t n = below(140), at = below(4), step[4];
+            for (int j = 0; j < 4; j++) {
                 step[j] = below(4) != 0;
                 fill(in[j], 160, f64, r % 4 != 0);
                 bool bytes = fnn_map_kinds[k] == FNN_BTT_TO_T && j == 0;
@@ -138,7 +138,8 @@ static void check_map(int rounds, int f64) {
                            bytes ? 1 : (size_t)size);
                 }
             }
-            const void *x[3] = {in[0], in[1] + at * size, in[2] + at * size};
+            const void *x[4] = {in[0], in[1] + at * size, in[2] + at * size,
+                                in[3] + at * size};
             clear();
             for (int t = 0; t < TIERS; t++) {
                 tier[t]->map[k][f64](n, out[t], x, step);
@@ -180,6 +181,10 @@ static void check_rows(int rounds, int f64) {
             tier[t]->softmax[f64](n, in[0], y, r % 2, y + 1000 * size, y + 1001 * size);
         }
         compare(1002, size);
+        for (int t = 0; t < TIERS; t++) {
+            tier[t]->softmax_bwd[f64](n, in[0], in[1], r % 2, out[t]);
+        }
+        compare(1002, size);
         double lse = uniform(4), total = uniform(1), scale = uniform(1);
         ptrdiff_t label = below(n + 2) - 1;
         for (int t = 0; t < TIERS; t++) {
@@ -188,7 +193,7 @@ static void check_rows(int rounds, int f64) {
         }
         compare(1002, size);
     }
-    report("softmax, xent_bwd", f64);
+    report("softmax and backward", f64);
     for (int r = 0; r < rounds; r++) {
         ptrdiff_t n = below(100);
         clear();
