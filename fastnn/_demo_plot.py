@@ -52,7 +52,8 @@ def draw(path: Path, history: list[Epoch], test: Split, probabilities: Tensor) -
         f"right ({right / len(labels):.1%})",
         fontsize=14,
     )
-    curves, matrix, examples = figure.subfigures(1, 3, width_ratios=(1, 1.15, 1.1))
+    parts: Any = figure.subfigures(1, 3, width_ratios=(1, 1.15, 1.1))
+    curves, matrix, examples = parts
     draw_curves(curves, history)
     draw_confusion(matrix, labels, predicted)
     draw_digits(examples, test, labels, predicted, probabilities.numpy())
