@@ -173,6 +173,23 @@ def composed(module, optimizer):
             ],
             [5, 100],
         ),
+        "restarts first": lambda: module.SequentialLR(
+            optimizer,
+            [
+                module.CosineAnnealingWarmRestarts(optimizer, 3, 2),
+                module.ExponentialLR(optimizer, 0.9),
+            ],
+            [31],
+        ),
+        "product": lambda: module.SequentialLR(
+            optimizer,
+            [
+                module.MultiplicativeLR(optimizer, lambda _: 0.9),
+                warm(),
+                module.MultiplicativeLR(optimizer, lambda _: 0.99),
+            ],
+            [5, 9],
+        ),
         "alone": lambda: module.SequentialLR(optimizer, [cosine()], []),
         "chain": lambda: module.ChainedScheduler(
             [warm(), module.ExponentialLR(optimizer, 0.99)], optimizer
@@ -188,7 +205,16 @@ def composed(module, optimizer):
 
 
 @pytest.mark.parametrize(
-    "case", ["sequence", "restarts", "alone", "chain", "chain of three"]
+    "case",
+    [
+        "sequence",
+        "restarts",
+        "restarts first",
+        "product",
+        "alone",
+        "chain",
+        "chain of three",
+    ],
 )
 def test_composed_as_in_pytorch(case, torch):
     ours = composed(lr_scheduler, sgd())[case]()

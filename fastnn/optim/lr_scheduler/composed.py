@@ -125,7 +125,8 @@ class SequentialLR(_Composed):
         self.last_epoch = 0
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
-        self._schedulers[0].step(0)
+        self._schedulers[0].last_epoch = -1
+        self._schedulers[0].step()
         self._rest()
 
     def step(self) -> None:  # type: ignore[override]

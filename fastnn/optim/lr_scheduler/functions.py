@@ -89,7 +89,7 @@ class LambdaLR(_Functions):
 
 
 class MultiplicativeLR(_Functions):
-    """lr = lr f(epoch), from epoch 1 on.
+    """lr = lr f(epoch), from epoch 1 on; after another schedule, from epoch 0.
 
     Parameters:
         optimizer : Optimizer.
@@ -104,6 +104,10 @@ class MultiplicativeLR(_Functions):
         groups = self.optimizer.param_groups
         if self.last_epoch == 0:
             return [group["lr"] for group in groups]
+        return self._get_closed_form_lr()
+
+    def _get_closed_form_lr(self) -> list[float]:
+        groups = self.optimizer.param_groups
         return [
             group["lr"] * f(self.last_epoch)
             for group, f in zip(groups, self.lr_lambdas, strict=True)
