@@ -244,11 +244,11 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _array(value: Tensor | Array, place: str) -> Array:
-    """The values in native byte order, contiguous: safetensors reads bare memory."""
+    """The values, contiguous: safetensors reads bare memory."""
     array = value.detach().numpy() if isinstance(value, Tensor) else value
     if array.dtype.newbyteorder("=") not in _SAVED:
         raise TypeError(f"save: dtype {array.dtype} at {place} is not supported")
-    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    return np.asarray(array, order="C")
 
 
 def _place(path: tuple[Any, ...]) -> str:

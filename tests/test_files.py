@@ -97,6 +97,9 @@ def test_values_come_back(value):
     assert_same(again([value, (value,), {"k": value}]), [value, (value,), {"k": value}])
 
 
+SHARED = [1, fastnn.ones(1)]  # at several places, but not within itself
+
+
 @pytest.mark.parametrize(
     "obj",
     [
@@ -110,6 +113,7 @@ def test_values_come_back(value):
         {"": fastnn.ones(1), "é": fastnn.ones(2)},
         {"tensor": {"tensor": [1]}, "dict": [["a", 1]]},
         [[[[[[[[[[fastnn.ones(1)]]]]]]]]]],
+        [SHARED, {"a": SHARED}, SHARED],
     ],
     ids=repr,
 )
