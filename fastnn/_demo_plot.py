@@ -46,7 +46,7 @@ def draw(path: Path, history: list[Epoch], test: Split, probabilities: Tensor) -
     labels = test.labels.numpy()
     predicted = probabilities.numpy().argmax(axis=1)
     right = int((predicted == labels).sum())
-    figure = Figure(figsize=(15, 5.6), dpi=110, layout="constrained")
+    figure: Any = Figure(figsize=(15, 5.6), dpi=110, layout="constrained")
     figure.suptitle(
         f"64-128-64-10 on handwritten digits: {right} of {len(labels)} held-out digits "
         f"right ({right / len(labels):.1%})",

@@ -15,6 +15,7 @@ import numpy as np
 
 import fastnn
 from fastnn import _core
+from fastnn.datasets._mnist import _cache_folder
 
 # The tiers that every build for a processor has, lowest first.
 TIERS = {"x86_64": ("generic", "avx2", "avx512"), "aarch64": ("generic", "neon")}
@@ -48,7 +49,10 @@ def gather() -> dict[str, Any]:
         "system": platform.platform(),
         "required": {name: version(name) for name in REQUIRED},
         "extras": {name: version(package) for name, package in EXTRAS.items()},
-        "data": {"FASTNN_DATA": os.environ.get("FASTNN_DATA")},
+        "data": {
+            "FASTNN_DATA": os.environ.get("FASTNN_DATA"),
+            "cache": str(_cache_folder()),
+        },
     }
 
 
@@ -210,9 +214,8 @@ def text() -> str:
         (
             "data",
             [
-                f"FASTNN_DATA={found['data']['FASTNN_DATA']}"
-                if found["data"]["FASTNN_DATA"]
-                else "FASTNN_DATA is not set"
+                f"FASTNN_DATA: {found['data']['FASTNN_DATA'] or 'not set'}",
+                f"downloads go to {found['data']['cache']}",
             ],
         ),
     ]

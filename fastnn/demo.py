@@ -19,6 +19,7 @@ import numpy as np
 
 import fastnn
 from fastnn import Tensor, nn, optim
+from fastnn.data import DataLoader, TensorDataset
 from fastnn.datasets import Split, digits
 from fastnn.optim import lr_scheduler
 
@@ -100,14 +101,14 @@ def fit(
     """
     from tqdm import tqdm
 
-    n = len(train.labels)
+    loader: Any = DataLoader(TensorDataset(*train), batch_size=BATCH, shuffle=True)
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     scheduler = lr_scheduler.OneCycleLR(
         optimizer,
         LR,
         epochs=epochs,
-        steps_per_epoch=-(-n // BATCH),
+        steps_per_epoch=len(loader),
         cycle_momentum=False,
     )
     history: list[Epoch] = []
@@ -128,10 +129,7 @@ def fit(
     for epoch in bar:
         start, total = time.perf_counter(), 0.0
         model.train()
-        order = fastnn.randperm(n)
-        for i in range(0, n, BATCH):
-            rows = order[i : i + BATCH]
-            x, y = train.images[rows], train.labels[rows]
+        for x, y in loader:
             optimizer.zero_grad()
             loss = criterion(model(x), y)
             loss.backward()
@@ -141,13 +139,14 @@ def fit(
         seconds += time.perf_counter() - start
         held_out_loss, held_out = evaluate(model, test)
         _, training = evaluate(model, train)
-        history.append(Epoch(total / n, held_out_loss, training, held_out))
+        mean = total / len(train.labels)
+        history.append(Epoch(mean, held_out_loss, training, held_out))
         if terminal:
-            said = f"loss {total / n:.4f}, held-out {held_out:.1%}"
+            said = f"loss {mean:.4f}, held-out {held_out:.1%}"
             bar.set_postfix_str(said, refresh=False)
         else:
             print(
-                f"{epoch:5}   {total / n:8.4f}   {held_out_loss:8.4f}   "
+                f"{epoch:5}   {mean:8.4f}   {held_out_loss:8.4f}   "
                 f"{training:8.1%}   {held_out:8.1%}"
             )
     return history, seconds

@@ -117,6 +117,11 @@ def test_memory_by_request(tmp_path):
     assert found == {"cache_limit": 2**20, "why": "FASTNN_CACHE_BYTES=1048576"}
 
 
+def test_folders(tmp_path):
+    found = gathered(tmp_path, FASTNN_DATA="/data", XDG_CACHE_HOME="/cache")["data"]
+    assert found == {"FASTNN_DATA": "/data", "cache": "/cache/fastnn"}
+
+
 def test_two_runtimes_are_told():
     lines = _info.openmp(["/a/libgomp.so.1", "/b/libomp.so"])
     assert "2 runtimes in one process" in lines[0]
