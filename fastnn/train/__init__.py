@@ -1,5 +1,14 @@
-"""Metrics, and the history of a fit."""
+"""Training: the Trainer, its history, metrics, and callbacks that watch and stop."""
 
+from fastnn.train.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LRSchedule,
+    ModelCheckpoint,
+    ProgressBar,
+    TerminateOnNaN,
+)
 from fastnn.train.history import History
 from fastnn.train.metrics import (
     F1,
@@ -14,6 +23,7 @@ from fastnn.train.metrics import (
     Recall,
     TopK,
 )
+from fastnn.train.trainer import Trainer
 
 __all__ = [
     "F1",
@@ -21,11 +31,19 @@ __all__ = [
     "MSE",
     "R2",
     "Accuracy",
+    "CSVLogger",
+    "Callback",
     "Classification",
     "ConfusionMatrix",
+    "EarlyStopping",
     "History",
+    "LRSchedule",
     "Metric",
+    "ModelCheckpoint",
     "Precision",
+    "ProgressBar",
     "Recall",
+    "TerminateOnNaN",
     "TopK",
+    "Trainer",
 ]

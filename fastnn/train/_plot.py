@@ -44,7 +44,7 @@ def plot_history(history: Any, path: Any) -> Any:
     rates = np.asarray(history.learning_rates)
     moving = len(rates) > 1 and bool(np.ptp(rates) > 0)
     panels = ["loss", *names, *(["learning rate"] if moving else [])]
-    fig, axes = figure(len(panels), 3, "History.plot")
+    fig, axes = figure(len(panels), 2 if len(panels) == 4 else 3, "History.plot")
     epochs = np.asarray(history.epochs)
     batches = np.asarray(history.batch_losses)
     at = batch_positions(history.epoch_ends, len(batches))
@@ -117,7 +117,13 @@ def plot_monitor(records: Sequence[dict[str, Any]], path: Any) -> Any:
         else:
             ax.set_ylim(-0.03, 1.03)
         if names:
-            ax.legend(frameon=False, fontsize=7, ncols=1 + (len(names) > 8))
+            ax.legend(
+                frameon=False,
+                fontsize=7,
+                ncols=1 + len(names) // 21,
+                loc="center left",
+                bbox_to_anchor=(1, 0.5),
+            )
     return save(fig, path)
 
 

@@ -1,0 +1,116 @@
+"""EarlyStopping and TerminateOnNaN: callbacks that end a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastnn._core import Tensor
+from fastnn.train.callbacks.base import Callback, best_mode, check_monitored
+
+if TYPE_CHECKING:
+    from fastnn.train.trainer import Trainer
+
+
+class EarlyStopping(Callback):
+    """Ends the fit when a value has not become better for some epochs.
+
+    Parameters:
+        monitor : str: which value, as the history names it.
+        patience : int of at least 0: how many epochs without a better value it allows.
+        min_delta : float of at least 0: by how much better counts as better.
+        mode : "min", "max", or "auto": falling is better for losses and errors.
+        restore_best : bool: whether the model ends with the parameters and buffers of
+            its best epoch, also where the fit comes to its last epoch; Ctrl-C leaves
+            those of the last step.
+
+    Attributes:
+        best, best_epoch : float, int: the best value, and its epoch, 0 where none.
+
+    Example:
+        >>> from fastnn.train import EarlyStopping
+        >>> stopping = EarlyStopping("val_accuracy", patience=3, mode="max")
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        if patience < 0 or not min_delta >= 0:
+            raise ValueError(
+                "EarlyStopping: expected patience and min_delta of at least 0, got "
+                f"{patience} and {min_delta}"
+            )
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
+        self.restore_best = restore_best
+        self.best = math.nan
+        self.best_epoch = 0
+        self._weights: dict[str, Tensor] = {}
+        self._sign = 1.0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Start over."""
+        check_monitored("EarlyStopping", self.monitor, trainer)
+        mode = best_mode("EarlyStopping", self.monitor, self.mode, trainer)
+        self._sign = 1.0 if mode == "max" else -1.0
+        self.best, self.best_epoch, self._weights = math.nan, 0, {}
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Keep what is better; stop where nothing was for too long."""
+        value = float(trainer.logs[self.monitor])
+        # A NaN is never better, and anything is better than none.
+        if self._sign * value > self._sign * self.best + self.min_delta or (
+            math.isnan(self.best) and not math.isnan(value)
+        ):
+            self.best, self.best_epoch = value, trainer.epoch
+            if self.restore_best:
+                state = trainer.model.state_dict()
+                self._weights = {name: value.clone() for name, value in state.items()}
+        elif trainer.epoch - self.best_epoch > self.patience:
+            trainer.stop(
+                f"{self.monitor} has not become better than {self.best:.4g} since epoch "
+                f"{self.best_epoch}"
+            )
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Put the best parameters back."""
+        if self._weights and trainer.outcome in ("finished", "stopped"):
+            trainer.model.load_state_dict(self._weights)
+            if self.best_epoch != len(trainer.history.epochs):
+                trainer.say(
+                    f"Model restored to epoch {self.best_epoch}, {self.monitor} "
+                    f"{self.best:.4g}"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, its epoch and its parameters."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "weights": dict(self._weights),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+        self._weights = dict(state["weights"])
+
+
+class TerminateOnNaN(Callback):
+    """Ends the fit at the first loss that is not finite."""
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        """Look at the loss of the batch."""
+        if not math.isfinite(trainer.batch_loss):
+            trainer.stop(
+                f"the loss became {trainer.batch_loss} in epoch {trainer.epoch}, batch "
+                f"{trainer.batch}"
+            )
