@@ -6,6 +6,7 @@ from fastnn.train.callbacks import (
     EarlyStopping,
     LRSchedule,
     ModelCheckpoint,
+    Monitor,
     ProgressBar,
     TerminateOnNaN,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "LRSchedule",
     "Metric",
     "ModelCheckpoint",
+    "Monitor",
     "Precision",
     "ProgressBar",
     "Recall",

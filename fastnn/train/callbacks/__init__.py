@@ -3,6 +3,7 @@
 from fastnn.train.callbacks.base import Callback
 from fastnn.train.callbacks.checkpoint import ModelCheckpoint
 from fastnn.train.callbacks.logging import CSVLogger
+from fastnn.train.callbacks.monitor import Monitor
 from fastnn.train.callbacks.progress import ProgressBar
 from fastnn.train.callbacks.schedule import LRSchedule
 from fastnn.train.callbacks.stopping import EarlyStopping, TerminateOnNaN
@@ -13,6 +14,7 @@ __all__ = [
     "EarlyStopping",
     "LRSchedule",
     "ModelCheckpoint",
+    "Monitor",
     "ProgressBar",
     "TerminateOnNaN",
 ]
