@@ -438,3 +438,19 @@ def test_a_million_small_ops_leave_memory_flat():
     before = resident()
     run(450_000)
     assert resident() - before < 2 << 20
+
+
+def test_clamp_passes_the_gradient_at_its_limits():
+    """Where maximum and minimum would share it."""
+    x = fastnn.tensor([-2.0, -1.0, 0.0, 1.0, 2.0], requires_grad=True)
+    x.clamp(-1, 1).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0]
+    low = fastnn.tensor([-1.0, -1.0, 0.5, 1.0, 1.0], requires_grad=True)
+    x.detach().clamp(low).sum().backward()
+    assert low.grad.tolist() == [1, 0, 1, 0, 0]
+
+
+def test_the_root_in_std_and_norm_is_flat_at_zero():
+    x = fastnn.ones(2, 3, requires_grad=True)
+    (x.std(1).sum() + (x * 0).norm()).backward()
+    assert x.grad.tolist() == [[0] * 3] * 2

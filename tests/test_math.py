@@ -146,3 +146,41 @@ def test_pow_has_c99s_special_values():
 def test_minus_zero_stays(name):
     y = getattr(fastnn, name)(fastnn.tensor([-0.0, 0.0])).numpy()
     assert np.signbit(y).tolist() == [True, False]
+
+
+def awkward_divisions(dtype):
+    """Any bits; and numbers beside multiples of their divisor, where a quotient rounds up."""
+    rng, n = np.random.default_rng(3), 20000
+    word = {np.float32: np.uint32, np.float64: np.uint64}[dtype]
+    top = np.iinfo(word).max
+    a, b = (rng.integers(0, top, n, word, True).view(dtype) for _ in range(2))
+    d = rng.standard_normal(n).astype(dtype)
+    near = (d * rng.integers(-5000, 5000, n)).astype(dtype)
+    near = np.nextafter(near, rng.choice([-np.inf, np.inf], n).astype(dtype))
+    a, b = np.concatenate([a, near]), np.concatenate([b, d])
+    fine = np.isfinite(a) & np.isfinite(b) & (b != 0)
+    return a[fine], b[fine]
+
+
+def test_remainders_are_exact():
+    """Against Python's own %, for every kind of quotient, however large."""
+    a, b = awkward_divisions(np.float64)
+    got = fastnn.remainder(fastnn.from_numpy(a), fastnn.from_numpy(b)).numpy()
+    expected = [x % y for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    np.testing.assert_array_equal(got, expected)
+    got = fastnn.floor_divide(fastnn.from_numpy(a), fastnn.from_numpy(b)).numpy()
+    with np.errstate(all="ignore"):
+        expected = np.array(
+            [x // y for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+        )
+    small = np.abs(expected) < 2.0**52
+    np.testing.assert_array_equal(got[small], expected[small])
+
+
+def test_remainders_of_float32_are_those_of_float64_rounded():
+    a, b = awkward_divisions(np.float32)
+    wide = a.astype(np.float64) % b.astype(np.float64)
+    exact = np.fmod(a, b) == np.fmod(a.astype(np.float64), b.astype(np.float64))
+    got = fastnn.remainder(fastnn.from_numpy(a), fastnn.from_numpy(b)).numpy()
+    assert exact.all()
+    np.testing.assert_array_equal(got, wide.astype(np.float32))

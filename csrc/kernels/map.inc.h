@@ -173,9 +173,9 @@ COMPARE(le, v_le(a, b))
 COMPARE(gt, v_lt(b, a))
 COMPARE(ge, v_le(b, a))
 
-/* Quotient and remainder of a floored division, one element at a time. fmod and floor have
- * one right result, which every libm gives. The remainder has b's sign; a - remainder is a
- * multiple of b that division rounds to within 1/2 of the whole quotient. */
+/* Quotient and remainder of a floored division; the remainder has b's sign. One element at
+ * a time by fmod and floor, which have one right result that every libm gives: a - fmod is
+ * a multiple of b that division rounds to within 1/2 of the whole quotient. */
 FNN_MATH T FNN_NAME(remainder)(T a, T b) {
     T r = IS_F32 ? (T)fmodf((float)a, (float)b) : (T)fmod((double)a, (double)b);
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
@@ -187,21 +187,53 @@ FNN_MATH T FNN_NAME(floor_divide)(T a, T b) {
     T r = IS_F32 ? (T)fmodf((float)a, (float)b) : (T)fmod((double)a, (double)b);
     T q = (a - r) / b - (r != 0 && (r < 0) != (b < 0) ? 1 : 0);
     T whole = (T)floor((double)q);
-    return q == 0               ? (T)copysign(0.0, (double)(a / b))
-           : q - whole > (T)0.5 ? whole + 1
-                                : whole;
-}
-#define FNN_SCALAR_MAP2(name)                                                    \
-    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y, const void *const *x, \
-                                     const ptrdiff_t *step) {                    \
-        const T *a = x[0], *b = x[1];                                            \
-        for (ptrdiff_t i = 0; i < n; i++) {                                      \
-            ((T *)y)[i] = FNN_NAME(name)(a[i * step[0]], b[i * step[1]]);        \
-        }                                                                        \
+    if (q == 0) {
+        return (T)copysign(0.0, (double)(a / b));
     }
-FNN_SCALAR_MAP2(remainder)
-FNN_SCALAR_MAP2(floor_divide)
-#undef FNN_SCALAR_MAP2
+    return q - whole > (T)0.5 ? whole + 1 : whole;
+}
+/* The same where the quotient q is small and b finite: rounding can only have taken a / b
+ * up to the next whole number, and a - q b fits a float then, and where it does not is
+ * rounded once, as above. */
+FNN_MATH V FNN_NAME(divided)(V a, V b, V *remainder, M *small) {
+    V zero = v_zero(), quotient = v_div(a, b), q = m_floor(quotient);
+    V r = v_fnma(q, b, a);
+    M over = v_lt(v_mul(v_copysign(v_set1(1), r), v_copysign(v_set1(1), b)), zero);
+    over = v_mand(over, v_mnot(v_eq(r, zero)));
+    q = v_sel(over, v_sub(q, v_set1(1)), q);
+    r = v_sel(over, v_add(r, b), r);
+    *remainder = v_sel(v_eq(r, zero), v_copysign(zero, a), r);
+    *small =
+        v_mand(v_lt(v_abs(q), v_set1((T)0x1p22)), v_lt(v_abs(b), v_set1((T)INFINITY)));
+    return v_sel(v_eq(q, zero), v_copysign(zero, quotient), q);
+}
+#define FNN_DIVISION(name, chosen)                                                \
+    static void FNN_NAME(map_##name)(ptrdiff_t n, void *y_, const void *const *x, \
+                                     const ptrdiff_t *step) {                     \
+        T *y = y_;                                                                \
+        const T *a = x[0], *b = x[1];                                             \
+        for (ptrdiff_t i = 0; i < n; i += LANES) {                                \
+            ptrdiff_t m = n - i < LANES ? n - i : LANES;                          \
+            uint8_t fits[LANES];                                                  \
+            V r, q;                                                               \
+            M small;                                                              \
+            q = FNN_NAME(divided)(v_loadn(a, m), v_loadn(b, m), &r, &small);      \
+            (void)q;                                                              \
+            v_mstore(fits, small, LANES);                                         \
+            if (memchr(fits, 0, (size_t)m) == NULL) {                             \
+                v_storen(y + i, chosen, m);                                       \
+            } else {                                                              \
+                for (ptrdiff_t k = 0; k < m; k++) {                               \
+                    y[i + k] = FNN_NAME(name)(a[k * step[0]], b[k * step[1]]);    \
+                }                                                                 \
+            }                                                                     \
+            a += step[0] * LANES;                                                 \
+            b += step[1] * LANES;                                                 \
+        }                                                                         \
+    }
+FNN_DIVISION(remainder, r)
+FNN_DIVISION(floor_divide, q)
+#undef FNN_DIVISION
 
 /* y = condition ? a : b, the condition in bytes. */
 static void FNN_NAME(map_where)(ptrdiff_t n, void *y_, const void *const *x,

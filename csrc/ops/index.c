@@ -62,17 +62,24 @@ fnn_status fnn_infer_scatter(fnn_call *c) {
 typedef enum { GATHER, SCATTER, ADD } mode;
 
 /* small[j] = big[at[j]], or back, or added, for a run of j; steps in elements */
-#define MOVE(S, PLUS)                                              \
-    for (ptrdiff_t j = 0; j < n; j++) {                            \
-        S *b = (S *)(void *)big + j * big_step + at[j] * dim_step; \
-        S *s = (S *)(void *)small + j * small_step;                \
-        if (how == GATHER) {                                       \
-            *s = *b;                                               \
-        } else {                                                   \
-            *b = how == ADD ? (S)(PLUS) : *s;                      \
-        }                                                          \
-    }                                                              \
-    break;
+#define EACH(S, statement)                               \
+    for (ptrdiff_t j = 0; j < n; j++) {                  \
+        S *b = to_##S + j * big_step + at[j] * dim_step; \
+        S *s = from_##S + j * small_step;                \
+        statement;                                       \
+    }
+#define MOVE(S, PLUS)                                       \
+    {                                                       \
+        S *to_##S = (void *)big, *from_##S = (void *)small; \
+        if (how == GATHER) {                                \
+            EACH(S, *s = *b)                                \
+        } else if (how == SCATTER) {                        \
+            EACH(S, *b = *s)                                \
+        } else {                                            \
+            EACH(S, *b = (S)(PLUS))                         \
+        }                                                   \
+        break;                                              \
+    }
 
 static void move(mode how, int dtype, ptrdiff_t n, char *big, ptrdiff_t big_step,
                  ptrdiff_t dim_step, const int64_t *at, char *small,
@@ -116,7 +123,11 @@ static fnn_status walk(const fnn_call *c, mode how, const fnn_tensor *big, int64
         fnn_convert(at, FNN_INT64, 8, i, index->dtype,
                     last < 0 ? 0 : index->stride[last] * item, m);
         int64_t limit = last < 0 ? 1 : big->shape[dim];
+        uint64_t wrong = 0;
         for (int64_t j = 0; j < m; j++) {
+            wrong |= (uint64_t)at[j] >= (uint64_t)limit;
+        }
+        for (int64_t j = 0; wrong && j < m; j++) {
             if (at[j] < 0 || at[j] >= limit) {
                 return out_of_range(c, limit, at[j], pos + j);
             }

@@ -151,6 +151,11 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype);
 static inline int64_t fnn_chunks(int64_t n) { return (n + FNN_CHUNK - 1) / FNN_CHUNK; }
 void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch);
 
+/* y = reduction of integers or bool over the reduced dimensions, some elements each; both
+ * coalesced, y contiguous in kept's order (reduce_int.c). */
+void fnn_reduce_integers(int op, const fnn_tensor *kept, const fnn_tensor *reduced,
+                         const fnn_tensor *y);
+
 static inline int64_t fnn_min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fnn_max64(int64_t a, int64_t b) { return a > b ? a : b; }
 

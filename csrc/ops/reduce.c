@@ -193,35 +193,6 @@ void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scra
     memcpy(y, scratch, (size_t)size);
 }
 
-/* Sums and extrema of integers: exact in any order. */
-static void reduce_integers(const fnn_call *c, const fnn_tensor *kept,
-                            const fnn_tensor *reduced) {
-    int64_t outputs = fnn_numel(kept), length = fnn_numel(reduced);
-    const fnn_tensor *y = &c->out[0];
-    ptrdiff_t size = fnn_dtype_size(y->dtype);
-    int op = c->op->kernel;
-    int64_t buffer[FNN_CHUNK];
-    for (int64_t i = 0; i < outputs; i++) {
-        fnn_tensor run = *reduced;
-        run.data = (char *)kept_data(kept, i);
-        int64_t best = 0;
-        for (int64_t pos = 0; pos < length; pos += FNN_CHUNK) {
-            int64_t n = fnn_min64(FNN_CHUNK, length - pos);
-            fnn_gather(buffer, FNN_INT64, &run, pos, n);
-            for (int64_t k = 0; k < n; k++) {
-                int64_t v = buffer[k];
-                if (op == FNN_SUM) {
-                    best = (int64_t)((uint64_t)best + (uint64_t)v);
-                } else if ((pos == 0 && k == 0) ||
-                           (op == FNN_MAX ? v > best : v < best)) {
-                    best = v;
-                }
-            }
-        }
-        fnn_convert(y->data + i * size, y->dtype, size, &best, FNN_INT64, 8, 1);
-    }
-}
-
 fnn_status fnn_run_reduce(fnn_call *c) {
     const fnn_tensor *x = c->in[0], *y = &c->out[0];
     job j = {.op = c->op->kernel, .dtype = x->dtype};
@@ -238,7 +209,7 @@ fnn_status fnn_run_reduce(fnn_call *c) {
     fnn_coalesce(&j.kept);
     fnn_coalesce(&j.reduced);
     if (!fnn_is_float(x->dtype)) {
-        reduce_integers(c, &j.kept, &j.reduced);
+        fnn_reduce_integers(j.op, &j.kept, &j.reduced, y);
         return FNN_OK;
     }
     j.chunks = fnn_chunks(j.length);

@@ -44,10 +44,22 @@ typedef struct {
 } entry;
 
 fnn_status fnn_infer_argsort(fnn_call *c) {
-    int64_t dim = c->attr[0].i;
-    FNN_TRY(fnn_check_dim(c, c->in[0], &dim));
-    fnn_like(&c->out[0], c->in[0], FNN_INT64);
-    return fnn_check_size(c, &c->out[0]);
+    const fnn_tensor *x = c->in[0];
+    fnn_tensor *y = &c->out[0];
+    int64_t dim = c->attr[0].i, k = c->attr[2].i;
+    FNN_TRY(fnn_check_dim(c, x, &dim));
+    int64_t size = x->ndim > 0 ? x->shape[dim] : 1;
+    if (k < -1 || k > size) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "argsort: expected k from 0 to %lld, got %lld", (long long)size,
+                        (long long)k);
+    }
+    fnn_like(y, x, FNN_INT64);
+    if (k >= 0 && x->ndim > 0) {
+        y->shape[dim] = k;
+        fnn_set_contiguous(y);
+    }
+    return fnn_check_size(c, y);
 }
 
 int64_t fnn_workspace_argsort(const fnn_call *c) {
@@ -83,28 +95,55 @@ static entry *merge_sort(entry *a, entry *b, int64_t n) {
     return a;
 }
 
+/* The first k of n in order: a short sorted list, into which few elements get. */
+static entry *select_first(const entry *a, entry *best, int64_t n, int64_t k) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (count == k && a[i].key >= best[k - 1].key) {
+            continue;
+        }
+        int64_t at = count < k ? count++ : k - 1;
+        for (; at > 0 && best[at - 1].key > a[i].key; at--) {
+            best[at] = best[at - 1];
+        }
+        best[at] = a[i];
+    }
+    return best;
+}
+
+static void read_keys(const fnn_tensor *x, const char *p, ptrdiff_t step, int64_t n,
+                      bool descending, entry *a) {
+    double numbers[FNN_CHUNK];
+    int64_t keys[FNN_CHUNK];
+    ptrdiff_t bytes = step * fnn_dtype_size(x->dtype);
+    for (int64_t pos = 0; pos < n; pos += FNN_CHUNK) {
+        int64_t m = fnn_min64(FNN_CHUNK, n - pos);
+        if (fnn_is_float(x->dtype)) {
+            fnn_convert(numbers, FNN_FLOAT64, 8, p + pos * bytes, x->dtype, bytes, m);
+            for (int64_t i = 0; i < m; i++) {
+                keys[i] = ordered(numbers[i]);
+            }
+        } else {
+            fnn_convert(keys, FNN_INT64, 8, p + pos * bytes, x->dtype, bytes, m);
+        }
+        for (int64_t i = 0; i < m; i++) {
+            a[pos + i].key = descending ? ~keys[i] : keys[i];
+            a[pos + i].at = pos + i;
+        }
+    }
+}
+
 fnn_status fnn_run_argsort(fnn_call *c) {
     const fnn_tensor *x = c->in[0], *y = &c->out[0];
     lines from = lines_of(x, c->attr[0].i), to = lines_of(y, c->attr[0].i);
-    bool is_float = fnn_is_float(x->dtype), descending = c->attr[1].i != 0;
-    ptrdiff_t step = from.step * fnn_dtype_size(x->dtype);
-    entry *a = c->workspace, *b = a + from.length;
-    for (int64_t k = 0; k < from.count && from.length > 0; k++) {
-        const char *p = line_at(&from, k);
-        for (int64_t i = 0; i < from.length; i++, p += step) {
-            double number;
-            if (is_float) {
-                fnn_convert(&number, FNN_FLOAT64, 8, p, x->dtype, 0, 1);
-                a[i].key = ordered(number);
-            } else {
-                fnn_convert(&a[i].key, FNN_INT64, 8, p, x->dtype, 0, 1);
-            }
-            a[i].key = descending ? ~a[i].key : a[i].key;
-            a[i].at = i;
-        }
-        const entry *sorted = merge_sort(a, b, from.length);
-        int64_t *out = (int64_t *)(void *)line_at(&to, k);
-        for (int64_t i = 0; i < to.length; i++) {
+    int64_t n = from.length, k = to.length;
+    entry *a = c->workspace, *b = a + n;
+    for (int64_t line = 0; line < from.count && k > 0; line++) {
+        read_keys(x, line_at(&from, line), from.step, n, c->attr[1].i != 0, a);
+        bool few = k <= 64 && k < n / 8;
+        const entry *sorted = few ? select_first(a, b, n, k) : merge_sort(a, b, n);
+        int64_t *out = (int64_t *)(void *)line_at(&to, line);
+        for (int64_t i = 0; i < k; i++) {
             out[i * to.step] = sorted[i].at;
         }
     }

@@ -9,12 +9,7 @@ import numpy as np
 from fastnn.ops._registry import Tensor, no_gradient, op, public, reference
 from fastnn.ops.views import dimension
 
-_argsort, _gather, _slice, _copy = (
-    op("argsort"),
-    op("gather"),
-    op("slice"),
-    op("copy"),
-)
+_argsort, _gather, _copy = op("argsort"), op("gather"), op("copy")
 
 
 class Sorted(NamedTuple):
@@ -74,10 +69,9 @@ def topk(
     size = input.shape[at] if input.ndim else 1
     if not 0 <= k <= size:
         raise ValueError(f"topk: expected k from 0 to {size}, got {k}")
-    index = _argsort(input, at, largest)
+    index = _argsort(input, at, largest, k)
     if input.ndim == 0:
         return Sorted(_copy(input), index)
-    index = _slice(index, at, 0, k, 1).contiguous()
     return Sorted(_gather(input, index, at), index)
 
 
@@ -100,8 +94,9 @@ def _order(x: Any, dim: int, descending: bool) -> Any:
 
 
 @reference("argsort")
-def _(x: Any, dim: int = -1, descending: bool = False) -> Any:
-    return _order(x, dim, descending)
+def _(x: Any, dim: int = -1, descending: bool = False, k: int = -1) -> Any:
+    index = _order(x, dim, descending)
+    return index if k < 0 or x.ndim == 0 else np.take(index, range(k), axis=dim)
 
 
 @reference("sort")

@@ -77,6 +77,17 @@ for _name in ("amax", "amin"):
         Sample((np.zeros((0, 3)), (1,))),
     ]
     ROWS[_name].hostile.append(Hostile((normal(0, 3), (0,)), ValueError, "one element"))
+for _name in ("sum", "amax", "amin"):
+    for _dtype in (np.int64, np.int32, np.uint8, bool):
+        _many = integers(0, 2 if _dtype is bool else 200, 7, 300, 3).astype(_dtype)
+        ROWS[_name].samples += [
+            Sample((_many, dims), smooth=False) for dims in ((0,), (1,), (2,), (0, 2))
+        ]
+    ROWS[_name].samples.append(
+        Sample((integers(-(2**62), 2**62, 300, 200), (0,)), smooth=False)
+    )
+    ROWS[_name].big.append(Sample((integers(-99, 99, 500, 300), (0,)), smooth=False))
+    ROWS[_name].big.append(Sample((integers(-99, 99, 500, 300), (1,)), smooth=False))
 for _name in ("argmax", "argmin"):
     ROWS[_name] = Row(
         [

@@ -20,6 +20,10 @@ ROWS["argsort"] = Row(
         Sample((_tied > 0, 1)),
         Sample((_tied.astype(np.uint8), 1, True)),
         Sample((np.array([2**63 - 1, -(2**63), 0]), 0, True)),
+        Sample((integers(-9, 9, 3, 600), 1, True, 40), rows=(0,)),
+        Sample((integers(-9, 9, 600, 3).astype(float), 0, False, 70)),
+        Sample((EXTREMES, 0, True, 2)),
+        Sample((_tied, 1, False, 0)),
         Sample((normal(),)),
         Sample((np.zeros((2, 0)),)),
         Sample((np.zeros((0, 2)),)),
@@ -28,6 +32,8 @@ ROWS["argsort"] = Row(
     hostile=[
         Hostile((normal(2, 3), 2), IndexError, "dimension"),
         Hostile(("x",), TypeError, "argsort"),
+        Hostile((normal(2, 3), 1, False, 4), ValueError, "k from 0 to 3, got 4"),
+        Hostile((normal(2, 3), 1, False, -2), ValueError, "k from 0"),
     ],
 )
 ROWS["sort"] = Row(
