@@ -141,28 +141,31 @@ def smooth(values: list[float], over: int = 50) -> tuple[list[int], list[float]]
 
 
 def plot(runs: dict[str, Run], path: str) -> None:
-    """Test accuracy, training loss, and activations and gradients by layer."""
+    """Test errors, training losses, and the size of activations by layer."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
-    (accuracy, shallow), (loss, depth) = axes
+    (errors, shallow), (loss, depth) = axes
     colours = dict(zip(runs, plt.get_cmap("tab10").colors, strict=False))
     for name, run in runs.items():
         assert run.history is not None and run.monitor is not None
         style = {"color": colours[name], "label": name}
         if run.layers == 2:
-            seen = run.history["val_accuracy"]
-            accuracy.plot(range(1, len(seen) + 1), seen, marker="o", **style)
+            wrong = [1 - share for share in run.history["val_accuracy"]]
+            errors.plot(range(1, len(wrong) + 1), wrong, marker="o", **style)
             shallow.plot(*smooth(run.history.batch_losses), **style)
         else:
             loss.plot(*smooth(run.history.batch_losses), **style)
             first = run.monitor.records[0]["activations"]
             linear = [v for key, v in first.items() if int(key) % 2 == 0]
             depth.plot(range(1, len(linear) + 1), linear, marker="o", **style)
-    accuracy.set(title="784-128-10: test accuracy", xlabel="epoch", ylim=(0, 1))
+    errors.set(
+        title="784-128-10: share of test digits wrong", xlabel="epoch", yscale="log"
+    )
+    errors.xaxis.get_major_locator().set_params(integer=True)
     shallow.set(title="784-128-10: training loss", xlabel="batch", yscale="log")
     loss.set(title="10 layers: training loss", xlabel="batch", yscale="log")
     depth.set(
@@ -171,7 +174,7 @@ def plot(runs: dict[str, Run], path: str) -> None:
         ylabel="root mean square",
         yscale="log",
     )
-    for axis in (accuracy, shallow, loss, depth):
+    for axis in (errors, shallow, loss, depth):
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
