@@ -123,6 +123,8 @@ def test_top_k_of_equal_scores_and_nan():
     assert streamed(train.TopK(5), flat, labels) == 0.5
     assert streamed(train.TopK(1), flat, labels) == 0.1
     assert streamed(train.TopK(5), np.full_like(flat, np.nan), labels) == 0
+    nowhere = np.where(labels == 3, -1, 10)  # no class: never right
+    assert streamed(train.TopK(5), flat - 1, nowhere) == 0
     endless = np.full_like(flat, -np.inf)
     endless[:, 3] = np.inf
     assert streamed(train.TopK(1), endless, labels) == 0.1

@@ -326,17 +326,34 @@ def test_records_against_numpy(make, data):
     assert silent > 0 and record["dead"] == {dead: silent}
 
 
-def test_measuring_changes_no_bit_and_leaves_no_hook(data):
+class Always(nn.Module):
+    """Draws random numbers in evaluation mode as well."""
+
+    def forward(self, x):
+        return F.dropout(x, 0.2)
+
+
+@pytest.mark.parametrize("sick", ["diverging", "infinite"])
+def test_measuring_changes_no_bit_and_leaves_no_hook(sick, data):
+    """Not even where it looks at a batch again, for the reason of a loss."""
+
     def run(*callbacks):
         fastnn.manual_seed(0)
         net = network(SMALL, he)
-        model = nn.Sequential(net[0], net[1], nn.Dropout(0.2), net[2])
-        sgd = SGD10(model.parameters())  # so that it looks for the reason
-        made = Trainer(model, nn.CrossEntropyLoss(), sgd)
+        model = nn.Sequential(net[0], net[1], Always(), net[2])
+        sgd = optim.SGD(model.parameters(), lr=10.0 if sick == "diverging" else 0.1)
+        wild = iter([0.0] * 3 + [math.inf] + [0.0] * 200)
+
+        def loss(output, target):
+            extra = next(wild) if sick == "infinite" and output.requires_grad else 0.0
+            return F.cross_entropy(output, target) + extra
+
+        made = Trainer(model, loss, sgd)
         x = (data.images - data.images.mean()) / 0.376
         history = made.fit(
             (x, data.labels), epochs=2, callbacks=callbacks, verbose=False
         )
+        assert not any(module._hooks for module in model.modules())
         return history.batch_losses, fastnn.get_rng_state().tolist()
 
     monitor = Monitor(every=7)

@@ -101,7 +101,8 @@ class Fit:
         ]
         if folder is not None:
             name = Path(folder) / "{epoch}-{batch}.st"
-            self.callbacks.append(ModelCheckpoint(name, every=1))
+            # First, and yet it must write what the others have made of the batch.
+            self.callbacks.insert(0, ModelCheckpoint(name, every=1))
         self.kind = kind
 
     def run(self, **options):

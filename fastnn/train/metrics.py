@@ -130,7 +130,11 @@ class Classification(Metric):
             choice, classes = output.long(), self.num_classes or 0
         else:
             raise self._misfit(who, output, target)
-        return choice.reshape(-1), target.long().reshape(-1), classes
+        if target.dtype is not fastnn.int64:
+            target = target.long()
+        if target.ndim != 1:
+            choice, target = choice.reshape(-1), target.reshape(-1)
+        return choice, target, classes
 
     @staticmethod
     def _misfit(who: str, output: Tensor, target: Tensor) -> ValueError:

@@ -71,7 +71,7 @@ class Monitor(Callback):
         ['nothing learned']
     """
 
-    def __init__(self, every: int = 50) -> None:
+    def __init__(self, every: int = 100) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"Monitor: expected every of at least 1, got {every!r}")
         self.every = every
@@ -180,9 +180,13 @@ class Monitor(Callback):
 
 
 def norm(x: Tensor) -> float:
-    """The root of the sum of squares, in float64: no float32 is too large for it."""
-    wide = x.detach().double()
-    return math.sqrt((wide * wide).sum().item())
+    """The root of the sum of squares; in float64 where a float32 would over- or underflow."""
+    x = x.detach()
+    square = (x * x).sum().item()
+    if not 1e-30 < square < math.inf:
+        x = x.double()
+        square = (x * x).sum().item()
+    return math.sqrt(square)
 
 
 class _Call:
