@@ -1,7 +1,6 @@
 """The data path: an epoch of MNIST through DataLoader, with a model and without.
 
-    python benchmarks/data.py             one thread
-    python benchmarks/data.py --threads 2
+    python benchmarks/data.py
 
 The data are MNIST's where fastnn.datasets.mnist finds it, else random numbers of its
 shape. Contestants take turns; figures are medians. The first batch is checked.
@@ -9,29 +8,17 @@ shape. Contestants take turns; figures are medians. The first batch is checked.
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
-import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from racing import race, run_groups, torch  # isort: skip (first: it pins the threads)
 import numpy as np
 
 import fastnn
 from fastnn import nn, optim
 from fastnn.data import DataLoader, Dataset, TensorDataset
 from fastnn.datasets import mnist
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 BATCH = 64
 
@@ -113,50 +100,30 @@ def contestants(x: Any, y: Any) -> dict[str, Callable[[], Any]]:
     return runs
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    fastnn.set_num_threads(options.threads)
-    if torch is not None:
-        torch.set_num_threads(options.threads)
+def epochs() -> bool:
+    """Epochs through loaders of several kinds, against one that trains."""
     try:
         x, y = mnist(download=False).train
         what = "MNIST"
     except FileNotFoundError:
-        x, y = fastnn.rand(60_000, 784), (fastnn.rand(60_000) * 10).to(fastnn.int64)
+        x, y = fastnn.rand(60_000, 784), fastnn.randint(0, 10, (60_000,))
         what = "random numbers of MNIST's shape"
     check(x, y)
-    runs = contestants(x, y)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(options.rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if round_:  # the first is for warming up
-                times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(t) for name, t in times.items()}
-    model = medians["784-128-10, Adam"]
-    size = x.numel() * 4
+    times = race(contestants(x, y), rounds=9)
+    model, size = times["784-128-10, Adam"], x.numel() * 4
     print(
-        f"fastnn {fastnn.__version__} ({fastnn.isa()}), {options.threads} threads; {what}, "
-        f"batches of {BATCH}\n"
+        f"\n{f'{what}, batches of {BATCH}':<30}{'ms':>9}{'GB/s read':>11}"
+        f"{'of the model':>14}"
     )
-    print(f"{'an epoch':<30}{'ms':>9}{'GB/s read':>11}{'of the model':>14}")
-    for name, seconds in medians.items():
+    for name, seconds in times.items():
         rate = size / (4 if "uint8" in name else 1) / seconds / 1e9
         print(f"{name:<30}{seconds * 1e3:>9.1f}{rate:>11.1f}{seconds / model:>14.1%}")
-    share = statistics.median(
-        a / b for a, b in zip(times["shuffled"], times["784-128-10, Adam"], strict=True)
-    )
-    good = share < 0.05
+    good = times["shuffled"] < 0.05 * model
     print(
-        f"\ntarget: shuffled below 5% of the model's epoch, taken in turns: {share:.1%}, "
-        f"{'met' if good else 'MISSED'}"
+        f"target: shuffled below 5% of the model's epoch; {'met' if good else 'MISSED'}"
     )
-    return 0 if good else 1
+    return good
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_groups({"epochs": epochs}, __doc__))
