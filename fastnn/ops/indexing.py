@@ -136,6 +136,8 @@ def _gather_plan(
 
 
 def _getitem(self: Tensor, index: Any) -> Tensor:
+    if type(index) is int and self.ndim:  # data sets do it once a sample
+        return select(self, 0, index)
     x, rest = _basic(self, _normalise(self, index))
     if not any(_is_array(i) for i in rest):
         return x if x is not self else _reshape(self, self.shape)
