@@ -9,6 +9,7 @@ from typing import Any as _Any
 from fastnn import _load  # isort: skip (first: it loads the extension)
 from fastnn import accelerator as accelerator
 from fastnn import autograd as autograd
+from fastnn import backends as backends
 from fastnn import cuda as cuda
 from fastnn import nn as nn
 from fastnn import ops as ops
@@ -45,6 +46,19 @@ from fastnn.ops.random import default_generator as default_generator
 from fastnn.serialization import load as load
 from fastnn.serialization import save as save
 
+
+def use_deterministic_algorithms(mode: _Any, *, warn_only: _Any = False) -> None:
+    """Nothing: every algorithm here is deterministic, and mode False cannot change that.
+
+    Parameters: mode, warn_only : bool, as in PyTorch.
+    """
+
+
+def are_deterministic_algorithms_enabled() -> _Any:
+    """True: every algorithm here is deterministic (bool)."""
+    return True
+
+
 if _TYPE_CHECKING:
     from fastnn import data as data
     from fastnn import datasets as datasets
@@ -52,10 +66,13 @@ if _TYPE_CHECKING:
 
 _LAZY = ("data", "datasets", "train")  # parts that `import fastnn` need not wait for
 
+if not _TYPE_CHECKING:
 
-def __getattr__(name: str) -> _Any:
-    if name in _LAZY:
-        import importlib
+    def __getattr__(name: str) -> _Any:
+        if name in _LAZY:
+            import importlib
 
-        return importlib.import_module(f"fastnn.{name}")
-    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+            return importlib.import_module(f"fastnn.{name}")
+        from fastnn._absent import absent
+
+        raise absent("fastnn", name)

@@ -15,3 +15,19 @@ def is_available() -> bool:
 def device_count() -> int:
     """0: there is no CUDA device."""
     return 0
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing: there is no CUDA device to seed. fastnn.manual_seed seeds the CPU's."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Nothing: there is no CUDA device to seed. fastnn.manual_seed seeds the CPU's."""
+
+
+def empty_cache() -> None:
+    """Nothing: there is no CUDA memory. fastnn.empty_cache returns the CPU's."""
+
+
+def synchronize(device: object = None) -> None:
+    """Nothing: there is no CUDA device to wait for."""

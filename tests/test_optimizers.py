@@ -394,6 +394,9 @@ def test_groups_with_options_of_their_own(name):
     [
         ("SGD", {"lr": -1}, "SGD: expected lr >= 0, got -1"),
         ("SGD", {"lr": "a"}, "SGD: expected lr as a number, got 'a'"),
+        ("SGD", {"lr": "0.1"}, "SGD: expected lr as a number, got '0.1'"),
+        ("Adam", {"eps": b"1"}, "Adam: expected eps as a number"),
+        ("Adam", {"betas": "ab"}, "Adam: expected betas as 2 numbers, got 'ab'"),
         ("Adam", {"betas": (0.9, 1.0)}, r"Adam: expected betas in \[0, 1\)"),
         ("Adam", {"betas": 0.9}, "Adam: expected betas as 2 numbers, got 0.9"),
         ("Adam", {"betas": (0.9,)}, "Adam: expected betas as 2 numbers"),
@@ -437,6 +440,27 @@ def test_going_on_from_saved_state(name, options, way, tmp_path):
     whole = run(*make(name, values, **options), gradients, 6)
     for a, b in zip(run(params, optimizer, gradients, 3), whole, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adadelta"])
+def test_state_of_another_optimizer_is_refused(name):
+    values, gradients = problem()
+    params, adam = make("Adam", values)
+    run(params, adam, gradients, 1)
+    _, other = make(name, values)
+    with pytest.raises(
+        ValueError, match=f"{name}.load_state_dict: .*another optimizer"
+    ):
+        other.load_state_dict(adam.state_dict())
+    assert not other.state or name == "Adagrad"
+
+
+def test_a_rate_that_is_no_number_is_refused_later_too():
+    _, optimizer = make("Adam", problem()[0])
+    for value in ("0.1", None, [0.1]):
+        with pytest.raises(TypeError, match="param_groups: expected lr as a number"):
+            optimizer.param_groups[0]["lr"] = value
+    assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
 @pytest.mark.parametrize(("name", "options"), ONE_EACH)

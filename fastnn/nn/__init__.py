@@ -1,5 +1,7 @@
 """Modules: networks as objects that own their parameters, in PyTorch's names."""
 
+from typing import TYPE_CHECKING
+
 from fastnn.nn import functional, init, utils
 from fastnn.nn._state import LoadResult
 from fastnn.nn.activation import (
@@ -98,3 +100,10 @@ __all__ = [
     "init",
     "utils",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        from fastnn._absent import absent
+
+        raise absent("fastnn.nn", name)

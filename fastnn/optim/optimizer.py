@@ -32,6 +32,18 @@ WITHIN: dict[str, Callable[[float], bool]] = {
 }
 
 
+def as_number(who: str, option: str, value: Any) -> float:
+    """value as a float; TypeError in words unless it is a number or a one-element tensor."""
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{who}: expected {option} as a number, got {value!r}"
+        ) from None
+
+
 class ParamGroup(MutableMapping[str, Any]):
     """One entry of Optimizer.param_groups: "params", numbers and flags by name.
 
@@ -62,7 +74,7 @@ class ParamGroup(MutableMapping[str, Any]):
         self._slots: dict[str, slice] = {}
         at = 0
         for name in hyperparameters:
-            count = len(values[name]) if isinstance(values[name], Sequence) else 1
+            count = len(values[name]) if isinstance(values[name], tuple | list) else 1
             self._slots[name] = slice(at, at + count)
             at += count
         self.hyper = fastnn.zeros(at, dtype=fastnn.float64)
@@ -75,14 +87,14 @@ class ParamGroup(MutableMapping[str, Any]):
         if name in self._slots:
             slots = self._slots[name]
             if slots.stop - slots.start > 1:
-                value = tuple(float(v) for v in value)
+                value = tuple(as_number("param_groups", name, v) for v in value)
                 if len(value) != slots.stop - slots.start:
                     raise ValueError(
                         f"param_groups: expected {slots.stop - slots.start} numbers "
                         f"for {name!r}, got {len(value)}"
                     )
             else:
-                value = float(value)
+                value = as_number("param_groups", name, value)
             # The mapping is the tensor's only writer, so both always agree.
             self.hyper.numpy()[slots] = value
         self._values[name] = value
@@ -152,19 +164,14 @@ class Optimizer:
         for option in self.hyperparameters:
             values = group[option]
             if option in self.pairs:
-                if not (isinstance(values, Sequence) and len(values) == 2):
+                if not (isinstance(values, tuple | list) and len(values) == 2):
                     raise TypeError(
                         f"{name}: expected {option} as 2 numbers, got {values!r}"
                     )
             else:
                 values = (values,)
             for value in values:
-                try:
-                    number = float(value)
-                except (TypeError, ValueError):
-                    raise TypeError(
-                        f"{name}: expected {option} as a number, got {value!r}"
-                    ) from None
+                number = as_number(name, option, value)
                 allowed = self.ranges.get(option, "any")
                 if not WITHIN[allowed](number):
                     raise ValueError(
@@ -325,6 +332,13 @@ class Optimizer:
             raise ValueError(
                 f"{name}: expected groups of {ours} parameters, got {theirs}"
             )
+        for group in groups:
+            lacking = [key for key in self.hyperparameters if key not in group]
+            if lacking:
+                raise ValueError(
+                    f"{name}: expected the options of {type(self).__name__}, got a state "
+                    f"without {', '.join(lacking)}: another optimizer's?"
+                )
         # The saved numbers need not be 0, 1, ...; their order in the groups counts.
         numbers = [i for group in groups for i in group["params"]]
         params = dict(zip(numbers, self._params(), strict=True))
