@@ -113,6 +113,17 @@ def test_the_readme_programs(k, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="no source tree")
+def test_the_guide(capsys, tmp_path, monkeypatch):
+    """Its blocks are one program."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/guide.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile("\n".join(blocks), "guide.md", "exec"), {"__name__": "guide"})
+    said = capsys.readouterr().out
+    assert float(re.search(r"([\d.]+)% of the held-out digits right", said)[1]) > 95
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="no source tree")
 def test_links_in_the_documentation_lead_somewhere():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
