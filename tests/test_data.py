@@ -465,11 +465,9 @@ def test_gradients_flow_into_a_dataset_that_wants_them():
         ({"num_workers": -1}, ValueError, "num_workers of at least 0"),
         ({"prefetch_factor": 2}, ValueError, "prefetch_factor=None"),
         ({"prefetch_factor": 0, "num_workers": 1}, ValueError, "prefetch_factor"),
-        ({"pin_memory": True}, ValueError, "pin_memory=False, got True"),
         ({"timeout": 5}, ValueError, "timeout=0"),
         ({"worker_init_fn": print}, ValueError, "worker_init_fn=None"),
         ({"multiprocessing_context": "fork"}, ValueError, "no worker processes"),
-        ({"persistent_workers": True}, ValueError, "persistent_workers=False"),
         ({"in_order": False}, ValueError, "in_order=True"),
         ({"generator": 5}, TypeError, "generator"),
     ],
@@ -477,6 +475,13 @@ def test_gradients_flow_into_a_dataset_that_wants_them():
 def test_arguments_refused(options, error, words):
     with pytest.raises(error, match=f"DataLoader: expected .*{words}"):
         DataLoader(range(3), **options)
+
+
+def test_hints_for_devices_and_processes_may_stay():
+    loader = DataLoader(
+        range(3), 2, num_workers=4, pin_memory=True, persistent_workers=True
+    )
+    assert [b.tolist() for b in loader] == [[0, 1], [2]]
 
 
 def test_streams_refuse_orders():

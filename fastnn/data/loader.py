@@ -56,9 +56,11 @@ class DataLoader(Generic[T_co]):
         drop_last : bool: leave out a last batch that is smaller.
         generator : Generator of the shuffling; None: the default one.
         prefetch_factor : int >= 1: batches read ahead, with num_workers; None: 2.
-        pin_memory, timeout, worker_init_fn, multiprocessing_context, persistent_workers,
-            pin_memory_device, in_order : PyTorch's, at their defaults only: there are no
-            worker processes, and no device memory.
+        pin_memory, persistent_workers : PyTorch's hints for devices and processes that
+            are not there: either value is true of this loader.
+        timeout, worker_init_fn, multiprocessing_context, pin_memory_device, in_order :
+            PyTorch's, at their defaults only: there are no worker processes, and no
+            device memory.
 
     Raises: TypeError or ValueError for arguments that exclude each other, or have no
         meaning here.
@@ -98,7 +100,6 @@ class DataLoader(Generic[T_co]):
         in_order: bool = True,
     ) -> None:
         _refuse(
-            pin_memory=(pin_memory, False, "there is no device memory to copy to"),
             pin_memory_device=(pin_memory_device, "", "there is no device memory"),
             timeout=(timeout, 0, "the thread that reads ahead is waited for"),
             worker_init_fn=(worker_init_fn, None, "there are no worker processes"),
@@ -106,11 +107,6 @@ class DataLoader(Generic[T_co]):
                 multiprocessing_context,
                 None,
                 "there are no worker processes",
-            ),
-            persistent_workers=(
-                persistent_workers,
-                False,
-                "each epoch has a thread of its own, which costs microseconds",
             ),
             in_order=(in_order, True, "batches always come in order"),
         )
