@@ -355,3 +355,18 @@ def test_there_is_no_accelerator():
     ):
         with pytest.raises(RuntimeError, match="expected 'cpu', got 'cuda"):
             call()
+
+
+def test_a_part_may_decide_its_own_mode():
+    """train() asks each part, so that a frozen one can stay in evaluation."""
+
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout()
+
+        def train(self, mode=True):
+            return super().train(False)
+
+    net = nn.Sequential(Frozen(), nn.Dropout()).train()
+    assert [m.training for m in net.modules()] == [True, False, False, True]

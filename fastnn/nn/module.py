@@ -406,11 +406,12 @@ class Module:
     # ---- modes and gradients ----
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode on this module and all below it; returns the module."""
+        """Set training mode here and, by their own train(), below; returns the module."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: expected True or False, got {mode!r}")
-        for module in self.modules():
-            module.training = mode
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self: Self) -> Self:
