@@ -354,6 +354,9 @@ def test_another_optimizer(saved):
         [{"params": [p]} for p in made.model.parameters()], lr=0.1
     )
     refused("does not fit.*groups", saved, made)
+    made = Fit()
+    made.trainer.optimizer = optim.Adam(made.model.parameters())
+    refused("does not fit: expected the optimizer SGD, got Adam", saved, made)
 
 
 def test_other_data(saved):
@@ -412,3 +415,84 @@ def test_broken_off_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         made.trainer.save(path)
     assert path.read_bytes() == old and len(list(tmp_path.iterdir())) == 1
+
+
+class StopError(Exception):
+    pass
+
+
+class SaveAt(Callback):
+    """Saves when an event comes for the n-th time, and breaks the fit off."""
+
+    order = 1000
+
+    def __init__(self, event, at, path):
+        self.at, self.path, self.count = at, path, 0
+        setattr(self, event, self.save)
+
+    def save(self, trainer):
+        self.count += 1
+        if self.count == self.at:
+            trainer.save(self.path)
+            raise StopError
+
+
+class ByChance(Fit):
+    """A fit whose validation, too, is in random order, of the default generator."""
+
+    def run(self, **options):
+        x, y = arrays()
+        rows = TensorDataset(fastnn.from_numpy(x[::3]), fastnn.from_numpy(y[::3]))
+        held_out = DataLoader(rows, batch_size=5, shuffle=True)
+        data, own = source(self.kind)
+        return self.trainer.fit(
+            data,
+            validation=held_out,
+            callbacks=self.callbacks,
+            **{"epochs": EPOCHS, "verbose": False, **own, **options},
+        )
+
+
+@pytest.mark.parametrize("kind", ["arrays", "generator", "thread"])
+@pytest.mark.parametrize(
+    ("event", "at"),
+    [
+        ("on_batch_begin", 1),  # a batch was handed out that nothing was learnt from
+        ("on_batch_begin", 3),
+        ("on_batch_begin", 14),
+        ("on_epoch_begin", 2),
+        ("on_validation_end", 2),
+    ],
+)
+def test_saved_by_a_callback(kind, event, at, tmp_path):
+    whole = ByChance(kind=kind)
+    whole.run()
+    broken = ByChance(kind=kind, extra=[SaveAt(event, at, tmp_path / "saved.st")])
+    with pytest.raises(StopError):
+        broken.run()
+    again = ByChance(kind=kind)
+    fastnn.manual_seed(999)
+    again.run(resume=tmp_path / "saved.st")
+    assert differing(again.everything(), whole.everything()) == []
+
+
+def test_save_after_ctrl_c_within_validation(tmp_path):
+    """Validation that was broken off begins anew: a part of it is no value."""
+    whole = ByChance()
+    whole.run()
+    broken, count = ByChance(), []
+    forward = broken.model.forward
+
+    def pressed(x):
+        count.append(not broken.model.training)
+        if sum(count) == 6:  # four batches to a validation
+            signal.raise_signal(signal.SIGINT)
+        return forward(x)
+
+    broken.model.forward = pressed
+    assert broken.run().epochs == [1]
+    del broken.model.forward
+    broken.trainer.save(tmp_path / "saved.st")
+    again = ByChance()
+    again.run(resume=tmp_path / "saved.st")
+    assert differing(again.everything(), whole.everything()) == []

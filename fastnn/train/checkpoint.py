@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import fastnn
+from fastnn.data import DataLoader
 from fastnn.nn import Module
 from fastnn.train.callbacks.base import CallbackList
 from fastnn.train.history import History
@@ -26,6 +27,7 @@ ENTRIES = {
     "version",
     "model",
     "optimizer",
+    "optimizer_kind",
     "generators",
     "loader",
     "validation",
@@ -44,12 +46,9 @@ def write(trainer: Trainer, path: Any) -> None:
         "version": VERSION,
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
-        "generators": {
-            name: generator.get_state()
-            for name, generator in generators(trainer.model).items()
-        },
-        "loader": loader_state(trainer.loader),
-        "validation": loader_state(trainer.held_out),
+        "optimizer_kind": type(trainer.optimizer).__name__,
+        **(trainer.before_validation or draws(trainer)),
+        "loader": training_state(trainer),
         "batches": trainer.batches,
         "position": {
             "mid_epoch": trainer.mid_epoch,
@@ -76,9 +75,29 @@ def generators(model: Module) -> dict[str, fastnn.Generator]:
     return found
 
 
+def draws(trainer: Trainer) -> dict[str, Any]:
+    """All that validation moves on: kept until it is done, for it begins anew."""
+    return {
+        "generators": {
+            name: generator.get_state()
+            for name, generator in generators(trainer.model).items()
+        },
+        "validation": loader_state(trainer.held_out),
+    }
+
+
 def loader_state(loader: Any) -> Any:
     """What a loader says of its position; None where it cannot."""
     return loader.state_dict() if hasattr(loader, "state_dict") else None
+
+
+def training_state(trainer: Trainer) -> Any:
+    """The training loader's position; a batch counts once it has been learnt from."""
+    state = loader_state(trainer.loader)
+    within = trainer.mid_epoch and not trainer.all_batches
+    if within and isinstance(trainer.loader, DataLoader):
+        state["batches"] = trainer.batch
+    return state
 
 
 def read(path: Any) -> dict[str, Any]:
@@ -114,6 +133,9 @@ def check(state: Mapping[str, Any], trainer: Trainer, run: CallbackList) -> None
             kinds = ("a DataLoader or arrays", "an iterable without state_dict()")
             then, now = kinds if state["loader"] is not None else kinds[::-1]
             raise ValueError(f"expected the data as {then}, got {now}")
+    kind, saved = type(trainer.optimizer).__name__, state["optimizer_kind"]
+    if kind != saved:
+        raise ValueError(f"expected the optimizer {saved}, got {kind}")
     ours, theirs = set(generators(trainer.model)), set(state["generators"])
     if ours != theirs:
         raise ValueError(

@@ -128,6 +128,7 @@ class Trainer:
         self.samples = 0
         self.all_batches = False
         self.epoch_start: Any = None
+        self.before_validation: Any = None
         self._interrupt = Interrupt()
 
     # ---- one step ----
@@ -227,6 +228,7 @@ class Trainer:
         self.history, self.logs = History(), {}
         self.mid_epoch = self.all_batches = False
         self.epoch = self.batch = self.samples = 0
+        self.before_validation = None
         if saved is not None:
             checkpoint.restore(saved, self, run, resume)
         self.outcome = "running"
@@ -285,12 +287,14 @@ class Trainer:
             values |= {name: m.compute() for name, m in self.metrics.items()}
             self.logs = dict(values)
             if held_out is not None:
+                self.before_validation = checkpoint.draws(self)
                 self._interrupt.shielded = False
                 found = self._evaluate(held_out[0], held_out[1], "fit, validation")
                 self._interrupt.shielded = True
                 values |= {f"val_{name}": value for name, value in found.items()}
                 self.logs = dict(values)
                 self.callbacks.call("on_validation_end", self)
+                self.before_validation = None
             self.history.append_epoch(
                 values,
                 time.perf_counter() - started,
