@@ -264,6 +264,17 @@ def test_nothing_gives_nan():
     assert math.isnan(one.compute())
 
 
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, -0.7, 0.0])
+def test_r2_of_equal_targets(value):
+    """Their mean is rounded, and is no spread: 1 where all are met, else 0."""
+    for miss, expected in ((0.0, 1.0), (0.25, 0.0)):
+        metric = train.R2()
+        for n in (3, 7, 1):
+            target = np.full((n, 1), value)
+            metric.update(tensor(target + miss), tensor(target))
+        assert metric.compute() == expected
+
+
 def test_update_leaves_the_sums_as_tensors():
     """To watch must not make the training loop wait for numbers."""
     output, labels = (tensor(a) for a in scores())

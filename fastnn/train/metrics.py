@@ -480,7 +480,8 @@ class R2(Metric):
         if n == 0:
             return
         y = target.double().reshape(n, -1)
-        mean = y.mean(dim=0)
+        # From the first one on: equal targets then have that mean exactly.
+        mean = y[0] + (y - y[0]).mean(dim=0)
         spread = ((y - mean) * (y - mean)).sum(dim=0)
         self.add(residual=(apart * apart).reshape(n, -1).sum(dim=0))
         before = self.sums.get("count", 0)
