@@ -406,6 +406,11 @@ def test_predict_refuses():
         made.predict(np.array(["a"]))
     with pytest.raises(ValueError, match="scalar"):
         made.predict(np.float32(3))
+    with pytest.raises(ValueError, match=r"for each of 6 samples, got \(3,\)"):
+        made.predict(X[0])  # one sample: x[None] is a batch of it
+    made.model.forward = lambda x: x.mean()
+    with pytest.raises(ValueError, match=r"for each of 8 samples, got \(\)"):
+        made.predict(X)
 
 
 # ---- Ctrl-C ----

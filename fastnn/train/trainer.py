@@ -451,6 +451,12 @@ class Trainer:
                         "predict: expected the model to give a Tensor, got "
                         f"{type(output).__name__}"
                     )
+                n = len(inputs[0])
+                if output.ndim == 0 or len(output) != n:
+                    raise ValueError(
+                        f"predict: expected an output for each of {n} samples, got "
+                        f"{tuple(output.shape)} (hint: a batch of one sample is x[None])"
+                    )
                 outputs.append(output)
         if not outputs:
             raise ValueError("predict: expected at least one batch, got none")
