@@ -17,7 +17,7 @@ BLUE, ORANGE, RED, GRAY = "#2563a8", "#d97a1f", "#c22f2f", "#777777"
 
 
 def check(path: Path) -> None:
-    """Raise where matplotlib is missing, or cannot write such a file."""
+    """Raise where matplotlib is missing, or cannot write such a file there."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -30,6 +30,8 @@ def check(path: Path) -> None:
         raise RuntimeError(
             f"--plot: expected a file ending in one of {', '.join(kinds)}, got {path}"
         )
+    if not path.parent.is_dir():
+        raise RuntimeError(f"--plot: expected an existing folder, got {path.parent}")
 
 
 def draw(path: Path, history: list[Epoch], test: Split, probabilities: Tensor) -> None:

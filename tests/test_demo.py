@@ -181,6 +181,14 @@ def test_an_unfit_folder(tmp_path):
     assert "Traceback" not in done.stderr and done.stdout == ""
 
 
+def test_a_plot_where_no_folder_is(tmp_path):
+    """Said before anything is trained, not after."""
+    done = python(RUN.format(["demo", "--plot", "none/a.png"]), tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("fastnn demo: --plot: expected an existing folder")
+    assert done.stdout == "" and os.listdir(tmp_path) == []
+
+
 def test_command_line(tmp_path):
     from fastnn import __version__
 
