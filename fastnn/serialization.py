@@ -65,7 +65,8 @@ def save(obj: Any, f: File) -> None:
         f : path, or binary file object open for writing.
 
     Raises: TypeError for anything else, with its place in obj; ValueError where obj
-        holds itself, or is more structure than a header holds (100 MB).
+        holds itself, or is more structure than a header holds (100 MB); OSError where
+        the file cannot be written, as on a full disk.
 
     Notes: tensors that share memory are written each, and requires_grad is not kept.
 
@@ -77,6 +78,7 @@ def save(obj: Any, f: File) -> None:
         >>> fastnn.load(file)
         {'epoch': 3, 'w': tensor([1., 1.])}
     """
+    from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
     arrays, metadata = _pack(obj)
@@ -86,12 +88,17 @@ def save(obj: Any, f: File) -> None:
         f.write(data)
         return
 
-    def write(path: str) -> None:
-        safetensors.save_file(arrays, path, metadata)
-        with open(path, "rb") as file:
+    path = _path(f, "save")
+
+    def write(aside: str) -> None:
+        try:
+            safetensors.save_file(arrays, aside, metadata)
+        except SafetensorError as e:  # all else was checked: the disk is full
+            raise OSError(f"save: {path}: {e}") from e
+        with open(aside, "rb") as file:
             _check_header(file.read(8))
 
-    _replace(_path(f, "save"), write)
+    _replace(path, write)
 
 
 def load(f: File, *, map_location: Any = None, weights_only: bool = True) -> Any:

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import re
+import signal
 import stat
 import struct
 import zipfile
@@ -554,3 +556,22 @@ def test_names_of_files(tmp_path, monkeypatch):
     os.symlink("folder/target", "link")  # as open() does: through the link
     fastnn.save(fastnn.ones(3), "link")
     assert os.path.islink("link") and fastnn.load("folder/target").numel() == 3
+
+
+@pytest.mark.unsanitized
+def test_a_full_disk(tmp_path):
+    """OSError, as from open(), and the old file stays."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.st"
+    fastnn.save({"a": fastnn.zeros(1)}, path)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=f"save: {re.escape(str(path))}: .*rror"):
+            fastnn.save({"a": fastnn.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert fastnn.load(path)["a"].tolist() == [0]
+    assert os.listdir(tmp_path) == ["a.st"]
