@@ -265,6 +265,8 @@ def test_csv(tmp_path):
         fit(trainer(), CSVLogger(path, append=True))
     fit(trainer(), CSVLogger(path), epochs=1)
     assert len(list(csv.reader(path.open()))) == 2
+    fit(trainer(), CSVLogger(tmp_path / "new" / "run.csv"), epochs=1)  # as checkpoints
+    assert (tmp_path / "new" / "run.csv").exists()
 
 
 # ---- what is shown ----

@@ -50,6 +50,7 @@ def plot_history(history: Any, path: Any) -> Any:
     at = batch_positions(history.epoch_ends, len(batches))
     for name, ax in zip(panels, axes, strict=True):
         ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_ylabel(name.replace("_", " "))
         if name == "learning rate":
             ax.plot(at, rates, color=TRAIN, linewidth=1.4)

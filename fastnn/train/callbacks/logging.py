@@ -19,7 +19,7 @@ class CSVLogger(Callback):
     resumed fit writes the epochs before it as well, from its history.
 
     Parameters:
-        path : file to write.
+        path : file to write; folders are made.
         append : bool: add rows to what is there, whose columns must be the same; a
             resumed fit then adds its own epochs only.
 
@@ -52,6 +52,7 @@ class CSVLogger(Callback):
         if not self.append:
             count = len(trainer.history.epochs)
             rows += [self._row(trainer, i) for i in range(count)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._write(rows, "a" if self.append else "w")
 
     def on_epoch_end(self, trainer: Trainer) -> None:
