@@ -255,8 +255,18 @@ def test_several_inputs():
 
     x, y = data()
     losses = []
+
+    class Rows(Dataset):  # whose tuples default_collate makes lists
+        def __len__(self):
+            return len(x)
+
+        def __getitem__(self, i):
+            row = x[i].astype(np.float32)
+            return (row[:4], row[4:]), y[i]
+
     for form in (
         ((x[:, :4], x[:, 4:]), y),
+        DataLoader(Rows(), batch_size=32),
         [((x[i : i + 32, :4], x[i : i + 32, 4:]), y[i : i + 32]) for i in (0, 32, 64)],
     ):
         fastnn.manual_seed(0)
@@ -266,8 +276,29 @@ def test_several_inputs():
         options = {"shuffle": False} if isinstance(form, tuple) else {}
         made.fit(form, epochs=2, verbose=False, **options)
         losses.append(made.history["loss"])
-        assert made.predict((x[:, :4], x[:, 4:])).shape == (70, 3)
-    assert losses[0] == losses[1]
+        outputs = made.predict((x[:, :4], x[:, 4:]))
+        assert outputs.shape == (70, 3)
+        assert made.predict(Rows()).tolist() == outputs.tolist()
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_several_targets():
+    """A loss may take a list of them, as a loader makes it of a tuple."""
+
+    class Rows(Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, i):
+            return np.full(6, i / 10, np.float32), (i % 3, 2 - i % 3)
+
+    def loss(output, targets):
+        return sum(F.cross_entropy(output, target) for target in targets)
+
+    made = trainer(metrics=())
+    made.loss = loss
+    history = made.fit(Rows(), epochs=2, verbose=False)
+    assert history["loss"][1] < history["loss"][0]
 
 
 def test_regression():

@@ -192,14 +192,21 @@ def unpack(
             "written ((x1, x2), y)"
         )
     x, target = batch
-    if not isinstance(target, Tensor) and not isinstance(target, tuple | dict):
+    if not isinstance(target, Tensor | dict) and not is_several(target):
         target = as_tensor(target, dtype, who)
     return inputs_of(x, dtype, who), target
 
 
+def is_several(part: Any) -> bool:
+    """Whether it is a tuple, or the list of Tensors that default_collate makes of one."""
+    if isinstance(part, list):
+        return bool(part) and all(isinstance(p, Tensor) for p in part)
+    return isinstance(part, tuple)
+
+
 def inputs_of(x: Any, dtype: fastnn.dtype, who: str) -> tuple[Any, ...]:
     """A batch's x as the arguments of the model."""
-    parts = x if isinstance(x, tuple) else (x,)
+    parts = x if is_several(x) else (x,)
     return tuple(
         p if isinstance(p, Tensor) else as_tensor(p, dtype, who) for p in parts
     )
