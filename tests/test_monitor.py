@@ -416,3 +416,26 @@ def test_plot(tmp_path, data):
 def test_refusals(every):
     with pytest.raises(ValueError, match="every of at least 1"):
         Monitor(every)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_one_sample_a_batch(dead):
+    """Of a healthy layer most units are silent for one sample, but not for sixteen."""
+    fastnn.manual_seed(3)
+    layers = []
+    for n in (64, 32):
+        layers += [nn.Linear(n, 32), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(32, 10))
+    if dead:
+        nn.init.constant_(model[2].bias, -100.0)
+    adam = optim.Adam(model.parameters(), lr=1e-2)
+    train, monitor = digits().train, Monitor(every=10)
+    Trainer(model, nn.CrossEntropyLoss(), adam).fit(
+        (train.images[:400], train.labels[:400]),
+        batch_size=1,
+        epochs=1,
+        callbacks=[monitor],
+        verbose=False,
+    )
+    found = [m.layer for m in monitor.messages if m.kind == "dead layer"]
+    assert found == (["3"] if dead else [])

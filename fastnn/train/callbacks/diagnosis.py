@@ -72,7 +72,8 @@ class Diagnosis:
         self.peak = 0.0
         self.gradients: list[float] = []  # the first norms of the whole gradient
         self.pending: list[str] = []  # what the measurement before this one showed
-        self.silent: dict[str, list[bool]] = {}
+        # Units silent in all the batches since a judgement; how many, of what samples.
+        self.silent: dict[str, tuple[list[bool], int, int]] = {}
         self.zero: list[str] = []
         self._guesses: list[tuple[Tensor, Tensor]] = []
 
@@ -208,16 +209,20 @@ class Diagnosis:
         for layer in layers:
             if layer.silent is None:
                 continue
-            before = self.silent.get(layer.name)
-            self.silent[layer.name] = layer.silent
             any_dead = any_dead or (layer.dead or 0) >= DEAD
-            # Where signals vanish, units fall silent for want of them.
-            if before is None or self.zero or self.said("vanishing"):
-                continue
+            start = (layer.silent, 0, 0)
+            before, batches, samples = self.silent.get(layer.name, start)
             both = [a and b for a, b in zip(layer.silent, before, strict=True)]
-            if sum(both) < DEAD * len(both):
+            batches, samples = batches + 1, samples + len(trainer.inputs[0])
+            self.silent[layer.name] = (both, batches, samples)
+            # In a few samples most units of a healthy layer may be silent.
+            if batches < 2 or samples < 2 * FEW:
                 continue
-            silent = f"{layer.title}: {silence(both)} in two measured batches"
+            self.silent[layer.name] = (layer.silent, 1, len(trainer.inputs[0]))
+            # Where signals vanish, units fall silent for want of them.
+            if self.zero or self.said("vanishing") or sum(both) < DEAD * len(both):
+                continue
+            silent = f"{layer.title}: {silence(both)} in {batches} measured batches"
             if self.peak > DIVERGED * self.first_loss > 0 and not self.said(
                 "diverging"
             ):
@@ -295,7 +300,7 @@ class Diagnosis:
             "peak": self.peak,
             "gradients": list(self.gradients),
             "pending": list(self.pending),
-            "silent": {name: list(units) for name, units in self.silent.items()},
+            "silent": {name: list(seen) for name, seen in self.silent.items()},
             "zero": list(self.zero),
             "guesses": [list(pair) for pair in self._guesses],
         }
@@ -313,7 +318,7 @@ class Diagnosis:
             "zero",
         ):
             setattr(self, name, state[name])
-        self.silent = dict(state["silent"])
+        self.silent = {name: tuple(seen) for name, seen in state["silent"].items()}
         self._guesses = [(output, target) for output, target in state["guesses"]]
 
 

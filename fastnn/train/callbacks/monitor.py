@@ -51,7 +51,7 @@ class Monitor(Callback):
         "vanishing" : in the first batch activations shrink ten thousandfold; or the first
             layer's gradient is less than a thousandth of the last's.
         "dead layer" : at least 95% of a layer's units gave 0, or got no gradient, in two
-            measured batches.
+            measured batches, or as many as have sixteen samples.
         "nothing learned" : after an epoch, of 30 batches at least together with those
             before it, the outputs are no better than their own mean, a constant guess.
 
