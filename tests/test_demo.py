@@ -183,6 +183,7 @@ def test_an_unfit_folder(tmp_path):
 
 def test_a_plot_where_no_folder_is(tmp_path):
     """Said before anything is trained, not after."""
+    pytest.importorskip("matplotlib")
     done = python(RUN.format(["demo", "--plot", "none/a.png"]), tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith("fastnn demo: --plot: expected an existing folder")
