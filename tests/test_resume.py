@@ -210,6 +210,44 @@ def test_a_stop_is_a_stop_after_resuming(tmp_path):
     assert differing(again.everything(), whole.everything()) == []
 
 
+class Budget(Callback):
+    """Ends each fit after so many batches."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def on_batch_end(self, trainer):
+        self.left -= 1
+        if self.left == 0:
+            trainer.stop("the budget is spent")
+
+
+@pytest.mark.parametrize("batches", [1, 7, 10, 13])
+def test_a_fit_that_a_callback_stopped_goes_on(batches, tmp_path):
+    whole = Fit()
+    whole.run()
+    path, resume, rounds = tmp_path / "last.st", None, 0
+    while True:
+        # Not saved after the fit, which ends with the best weights, not the last.
+        fit = Fit(extra=[Budget(batches), ModelCheckpoint(path, every=1)])
+        history = fit.run(resume=resume)
+        rounds, resume = rounds + 1, path
+        if not history.stop_reason:
+            break
+        assert history.stop_reason == "the budget is spent"
+    assert rounds > 1
+    assert differing(fit.everything(), whole.everything()) == []
+
+
+def test_more_patience_than_before(tmp_path):
+    short = Fit(patience=1, extra=[ModelCheckpoint(tmp_path / "{epoch}.st")])
+    short.run(epochs=60)
+    stopped = short.trainer.history.epochs[-1]
+    longer = Fit(patience=4)
+    history = longer.run(epochs=60, resume=short.callbacks[-1].last_path)
+    assert len(history.epochs) > stopped
+
+
 class Press(Callback):
     def __init__(self, event, at):
         self.at, self.count = at, 0
@@ -373,6 +411,21 @@ def test_other_data(saved):
     refused("does not fit.*batch", saved, batch_size=BATCH + 1, epochs=4)
     refused("does not fit.*without state_dict", saved, Fit(kind="batches"))
     refused("does not fit.*generator", saved, Fit(kind="generator"))
+
+
+def test_validation_that_was_not_there_or_is_gone(tmp_path):
+    net, (x, y) = Net(), arrays()
+    sgd = optim.SGD(net.parameters(), lr=0.1)
+    path = tmp_path / "saved.st"
+    for first, then, words in (
+        ({}, {"validation": (x, y)}, "expected no validation="),
+        ({"validation": (x, y)}, {}, "expected a validation="),
+    ):
+        trainer = Trainer(net, nn.CrossEntropyLoss(), sgd)
+        trainer.fit((x, y), verbose=False, **first)
+        trainer.save(path)
+        with pytest.raises(ValueError, match=words):
+            trainer.fit((x, y), epochs=2, verbose=False, resume=path, **then)
 
 
 def test_other_metrics_and_callbacks(saved):

@@ -8,7 +8,7 @@ import pytest
 import fastnn
 from fastnn import nn, optim
 from fastnn.data import DataLoader, Dataset, IterableDataset, TensorDataset
-from fastnn.train import Accuracy, Callback, History, Metric, Trainer
+from fastnn.train import Accuracy, Callback, EarlyStopping, History, Metric, Trainer
 
 F = nn.functional
 
@@ -533,3 +533,43 @@ def test_ctrl_c_of_ones_own_is_left_alone():
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [1] and not history.interrupted and history.epochs == [1, 2]
+
+
+class Misspelt(Callback):
+    def on_train_begin(self, trainer):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda t: t.fit(data(), callbacks=[Misspelt()]),
+            "on_train_begin, which nothing",
+        ),
+        (lambda t: t.fit(data(), callbacks=Misspelt()), "a list of callbacks"),
+        (lambda t: Trainer(t.model, t.loss, t.optimizer, scheduler="cos"), "scheduler"),
+        (lambda t: Trainer(t.model, t.loss, t.optimizer, clip_grad_norm="1"), "number"),
+        (lambda t: EarlyStopping(patience="3"), "patience as a number"),
+    ],
+)
+def test_slips_of_the_pen(make, words):
+    with pytest.raises(TypeError, match=words):
+        make(trainer())
+
+
+def test_a_scheduler_of_another_optimizer():
+    made = trainer()
+    other = optim.SGD(made.model.parameters(), lr=0.1)
+    made.scheduler = optim.lr_scheduler.StepLR(other, 1)
+    with pytest.raises(ValueError, match="scheduler of the trainer's optimizer"):
+        made.fit(data(), verbose=False)
+
+
+def test_predict_takes_the_images_of_a_split():
+    split = fastnn.datasets.digits().test
+    model = nn.Sequential(nn.Linear(64, 10))
+    made = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), 0.1))
+    np.testing.assert_array_equal(
+        made.predict(split).numpy(), made.predict(split.images).numpy()
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import fastnn
 from fastnn._core import Tensor
 from fastnn.data import DataLoader, Dataset, Subset, TensorDataset
+from fastnn.datasets import Split
 from fastnn.nn import Module
 
 HELD_OUT_SEED = 0  # of the share held out for validation: the same in every run
@@ -216,6 +217,8 @@ def prediction_batches(
     data: Any, dtype: fastnn.dtype, who: str, batch_size: int | None
 ) -> Iterable[tuple[Any, ...]]:
     """The model's arguments, batch by batch: from x, (x1, x2), a Dataset or a loader."""
+    if isinstance(data, Split):
+        data = data.images
     if is_arrays(data) or isinstance(data, tuple):
         data = TensorDataset(*_columns(data, dtype, who))
         inputs = len(data.tensors)

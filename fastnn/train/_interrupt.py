@@ -34,8 +34,11 @@ class Interrupt:
 
     def __exit__(self, *exception: Any) -> None:
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+            before, self._before = self._before, None
+            try:
+                signal.signal(signal.SIGINT, before)
+            except KeyboardInterrupt:  # it came just now, when all was done
+                self.count += 1
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

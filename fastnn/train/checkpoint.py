@@ -124,6 +124,16 @@ def check(state: Mapping[str, Any], trainer: Trainer, run: CallbackList) -> None
             f"expected the metrics {metrics or 'none'}, got "
             f"{list(trainer.metrics) or 'none'}"
         )
+    valued = list(state["history"]["values"])
+    if names and names != trainer.names:
+        had, has = (
+            any(n.startswith("val_") for n in v) for v in (names, trainer.names)
+        )
+        raise ValueError(
+            f"expected {'a' if had else 'no'} validation=, as when it was written"
+            if had != has
+            else f"expected a fit of {', '.join(valued)}, got {', '.join(trainer.names)}"
+        )
     if state["loader"] is not None or state["position"]["mid_epoch"]:
         if batches != trainer.batches:
             raise ValueError(
@@ -174,7 +184,8 @@ def restore(
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise ValueError(f"fit: the checkpoint {path} does not fit: {error}") from error
     trainer.history = History.from_dict(state["history"])
-    trainer.history.interrupted = False
+    # Who resumes wants to go on, whatever ended the fit then.
+    trainer.history.interrupted, trainer.history.stop_reason = False, ""
     position = state["position"]
     trainer.mid_epoch, trainer.all_batches = (
         position["mid_epoch"],

@@ -98,6 +98,10 @@ class Trainer:
                 "Trainer: the optimizer holds no parameter of the model; make it from "
                 "this model's parameters()"
             )
+        if isinstance(clip_grad_norm, str | bytes):
+            raise TypeError(
+                f"Trainer: expected clip_grad_norm as a number, got {clip_grad_norm!r}"
+            )
         if clip_grad_norm is not None and not clip_grad_norm > 0:
             raise ValueError(
                 f"Trainer: expected clip_grad_norm above 0, got {clip_grad_norm}"
@@ -106,6 +110,8 @@ class Trainer:
         self.loss = loss
         self.optimizer = optimizer
         self.metrics = named(metrics, loss)
+        if scheduler is not None:
+            LRSchedule(scheduler)  # raises where it is none
         self.scheduler = scheduler
         self.clip_grad_norm = clip_grad_norm
         self.history = History()
@@ -245,6 +251,8 @@ class Trainer:
                     if self._interrupt.count > 1:
                         raise
                     self._interrupted()
+            if self.outcome == "running" and self._interrupt.count:
+                self._interrupted()  # at the very end
             if self.outcome == "running":
                 self.outcome = "stopped" if self.history.stop_reason else "finished"
         finally:
@@ -256,6 +264,8 @@ class Trainer:
         return self.history
 
     def _callbacks(self, callbacks: Sequence[Callback], verbose: bool) -> CallbackList:
+        if isinstance(callbacks, Callback):
+            raise TypeError("fit: expected a list of callbacks, got one: write [...]")
         every = list(callbacks)
         if self.scheduler is not None:
             every.append(LRSchedule(self.scheduler))
@@ -273,6 +283,8 @@ class Trainer:
                 for metric in self.metrics.values():
                     metric.reset()
                 self.callbacks.call("on_epoch_begin", self)
+                if self.history.stop_reason:
+                    return
                 self.mid_epoch = True
             before = self.samples
             self.model.train()

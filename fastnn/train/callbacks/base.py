@@ -79,6 +79,12 @@ class CallbackList:
                 what = "the class" if isinstance(callback, type) else "an object of"
                 name = getattr(callback, "__name__", type(callback).__name__)
                 raise TypeError(f"callbacks: expected Callbacks, got {what} {name}")
+            for method in dir(callback):
+                if method.startswith("on_") and method not in EVENTS:
+                    raise TypeError(
+                        f"callbacks: {type(callback).__name__} has {method}, which "
+                        f"nothing calls; there are {', '.join(EVENTS)}"
+                    )
         self.callbacks = sorted(callbacks, key=lambda callback: callback.order)
         self._methods = {
             event: [

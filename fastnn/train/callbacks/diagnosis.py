@@ -23,6 +23,7 @@ VANISHED = 1e-3  # the first layer's gradient over the last's
 DEAD = 0.95  # share of silent units
 MOSTLY, FEW = 0.5, 8  # the same, of a layer to blame for divergence; samples
 LEARNED = 0.98  # of a constant guess's loss
+FALLEN = 0.75  # of the first loss: something was learned, if only the mean
 JUDGED_AFTER = 30  # batches
 GUESSED_FROM = 16  # samples at least
 
@@ -269,7 +270,8 @@ class Diagnosis:
         self._guesses = []
         if not math.isfinite(loss) and self.said("diverging"):
             return
-        if loss < LEARNED * constant:
+        start = trainer.history.batch_losses[0]
+        if loss < LEARNED * constant or loss < FALLEN * start:
             self.learned = True
             return
         why = ""
@@ -278,7 +280,6 @@ class Diagnosis:
                 f". All weights of {', '.join(self.zero)} are zero, so no unit can become "
                 "different from its neighbours; nn.init has better beginnings"
             )
-        start = trainer.history.batch_losses[0]
         self.say(
             trainer,
             "nothing learned",

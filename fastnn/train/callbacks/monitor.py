@@ -53,7 +53,8 @@ class Monitor(Callback):
         "dead layer" : at least 95% of a layer's units gave 0, or got no gradient, in two
             measured batches, or as many as have sixteen samples.
         "nothing learned" : after an epoch, of 30 batches at least together with those
-            before it, the outputs are no better than their own mean, a constant guess.
+            before it, the outputs are no better than their own mean, a constant guess, and
+            the loss is still above three quarters of its first value.
 
     Example:
         >>> import fastnn

@@ -47,10 +47,22 @@ class LRSchedule(Callback):
             raise ValueError(
                 "LRSchedule: only ReduceLROnPlateau looks at a value; drop monitor="
             )
+        if not callable(getattr(scheduler, "step", None)):
+            raise TypeError(
+                f"LRSchedule: expected a learning rate scheduler, got {scheduler!r}"
+            )
         self.monitor = monitor
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Check that there will be the monitored value."""
+        """Check that it schedules this fit, and that there will be the monitored value."""
+        if (
+            getattr(self.scheduler, "optimizer", trainer.optimizer)
+            is not trainer.optimizer
+        ):
+            raise ValueError(
+                "LRSchedule: expected a scheduler of the trainer's optimizer, got one of "
+                "another"
+            )
         if self.monitor is not None:
             check_monitored("LRSchedule", self.monitor, trainer)
 

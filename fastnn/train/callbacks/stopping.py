@@ -41,6 +41,11 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best: bool = True,
     ) -> None:
+        for name, value in (("patience", patience), ("min_delta", min_delta)):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(
+                    f"EarlyStopping: expected {name} as a number, got {value!r}"
+                )
         if patience < 0 or not min_delta >= 0:
             raise ValueError(
                 "EarlyStopping: expected patience and min_delta of at least 0, got "
@@ -63,6 +68,10 @@ class EarlyStopping(Callback):
         self._sign = 1.0 if mode == "max" else -1.0
         self.best, self.best_epoch, self._weights = math.nan, 0, {}
 
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Stop at once where a fit is resumed that had come to its end."""
+        self._stop_after(trainer.epoch - 1, trainer)
+
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Keep what is better; stop where nothing was for too long."""
         value = float(trainer.logs[self.monitor])
@@ -74,7 +83,10 @@ class EarlyStopping(Callback):
             if self.restore_best:
                 state = trainer.model.state_dict()
                 self._weights = {name: value.clone() for name, value in state.items()}
-        elif trainer.epoch - self.best_epoch > self.patience:
+        self._stop_after(trainer.epoch, trainer)
+
+    def _stop_after(self, epoch: int, trainer: Trainer) -> None:
+        if epoch - self.best_epoch > self.patience:
             trainer.stop(
                 f"{self.monitor} has not become better than {self.best:.4g} since epoch "
                 f"{self.best_epoch}"
