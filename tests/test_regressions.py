@@ -265,3 +265,11 @@ def test_sums_have_the_dtype_asked_for():
         y = f(fastnn.tensor([250, 9]), 0, dtype=fastnn.uint8)
         assert y.dtype is fastnn.uint8
         assert y.tolist() in (3, [250, 3])
+
+
+def test_cat_into_a_tensor_that_many_of_its_pieces_view():
+    """Pieces from the 65th on were overwritten before they were read."""
+    x = fastnn.arange(80.0)
+    pieces = [x[i : i + 1] for i in reversed(range(80))]
+    _core.op_named("cat").into(x, pieces)
+    assert x.tolist() == list(range(79, -1, -1))

@@ -250,9 +250,10 @@ cdef bint collides(const fnn_op *op, const fnn_tensor *read, const fnn_tensor *w
     return overlap(read, written)
 
 
-cdef bint lists_overlap(const fnn_call *c, bint only_written) except -1:
+cdef bint lists_overlap(const fnn_call *c, const fnn_tensor *target,
+                        bint only_written) except -1:
     """Whether a tensor of a call with lists overlaps with another that is written."""
-    cdef fnn_range *ranges = <fnn_range *> PyMem_Malloc(max(c.n_in, 1) * sizeof(fnn_range))
+    cdef fnn_range *ranges = <fnn_range *> PyMem_Malloc((c.n_in + 1) * sizeof(fnn_range))
     cdef int i, n = 0
     cdef bint found, written
     if ranges == NULL:
@@ -263,51 +264,53 @@ cdef bint lists_overlap(const fnn_call *c, bint only_written) except -1:
             fnn_byte_range(c.in_[i], &ranges[n].lo, &ranges[n].hi)
             ranges[n].written = written
             n += 1
+    if target != NULL:
+        fnn_byte_range(target, &ranges[n].lo, &ranges[n].hi)
+        ranges[n].written = True
+        n += 1
     found = fnn_any_overlap(ranges, n)
     PyMem_Free(ranges)
     return found
 
 
-cdef object with_lists_apart(Op op, const fnn_call *c, tuple args):
+cdef object with_lists_apart(Op op, const fnn_call *c, tuple args, Tensor out):
     """run_op with the lists that are only read replaced by copies."""
     cdef list copied = list(args)
     cdef int i
-    if lists_overlap(c, True):
+    if lists_overlap(c, NULL, True):
         raise ValueError(f"{op.name}: expected tensors with memory of their own, got some "
                          "that overlap with what else is written")
     for i in range(op.op.n_in):
         if not op.op.writes >> i & 1 and args[i] is not None:
             copied[i] = [run_op(COPY, (x,), None) for x in args[i]] \
                 if op.op.many >> i & 1 else run_op(COPY, (args[i],), None)
-    return run_op(op, tuple(copied), None)
+    return run_op(op, tuple(copied), out)
 
 
-cdef uint64_t collisions(const fnn_call *c, const fnn_tensor *target):
+cdef uint32_t collisions(const fnn_call *c, const fnn_tensor *target):
     """Bit i: input i must be copied before the call writes."""
-    cdef uint64_t found = 0
+    cdef uint32_t found = 0
     cdef int i, k
-    for i in range(min(c.n_in, 64)):
+    for i in range(c.n_in):
         if target != NULL and collides(c.op, c.in_[i], target):
-            found |= 1ull << i
+            found |= 1u << i
         for k in range(c.n_in if c.op.writes else 0):
             if k != i and c.op.writes >> k & 1 and c.in_[k] != NULL and \
                     collides(c.op, c.in_[i], c.in_[k]):
-                found |= 1ull << i
+                found |= 1u << i
     return found
 
 
-cdef object without_collisions(Op op, tuple args, uint64_t found, Tensor out):
+cdef object without_collisions(Op op, tuple args, uint32_t found, Tensor out):
     """run_op with the inputs that collide with what is written replaced by copies."""
-    cdef list copied = list(args[0]) if op.op.many else list(args)
-    cdef Py_ssize_t i
-    for i in range(len(copied)):
-        if i < 64 and found >> i & 1:
-            if not op.op.many and op.op.writes >> i & 1:
+    cdef list copied = list(args)
+    cdef int i
+    for i in range(op.op.n_in):
+        if found >> i & 1:
+            if op.op.writes >> i & 1:
                 raise ValueError(f"{op.name}: expected {op.inputs[i]} with memory of its own, "
                                  "got some that overlaps with what else is written")
             copied[i] = run_op(COPY, (copied[i],), None)
-    if op.op.many:
-        return run_op(op, (copied, *args[1:]), out)
     return run_op(op, tuple(copied), out)
 
 
@@ -381,7 +384,8 @@ cdef object run_op(Op self, tuple args, Tensor out):
     cdef void *workspace = NULL
     cdef fnn_tensor few_held[MANY]
     cdef fnn_tensor *held = few_held
-    cdef uint64_t found
+    cdef uint32_t found
+    cdef fnn_tensor *written
     cdef Tensor before = None
 
     # inputs
@@ -460,14 +464,14 @@ cdef object run_op(Op self, tuple args, Tensor out):
             outs[0] = target.t
         if op.writes or target is not None:
             check_writes(self, &c, target, track)
-            if op.many and op.writes:
-                if lists_overlap(&c, False):
-                    return with_lists_apart(self, &c, args)
-                found = 0
+            written = &target.t if target is not None else NULL
+            if op.many:
+                if lists_overlap(&c, written, False):
+                    return with_lists_apart(self, &c, args, out)
             else:
-                found = collisions(&c, &target.t if target is not None else NULL)
-            if found:
-                return without_collisions(self, args, found, out)
+                found = collisions(&c, written)
+                if found:
+                    return without_collisions(self, args, found, out)
             if track and fnn_grad_enabled and op.flags & FNN_INPLACE:
                 before = before_write(self, target, inputs)
         if op.flags & FNN_VIEW:
