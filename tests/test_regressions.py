@@ -273,3 +273,17 @@ def test_cat_into_a_tensor_that_many_of_its_pieces_view():
     pieces = [x[i : i + 1] for i in reversed(range(80))]
     _core.op_named("cat").into(x, pieces)
     assert x.tolist() == list(range(79, -1, -1))
+
+
+@pytest.mark.parametrize("out_features", [0, 2])
+@pytest.mark.parametrize("in_features", [0, 3])
+def test_products_of_batches_without_elements_have_gradients(in_features, out_features):
+    """reshape(gy, (-1, 0)) has no size to take for -1."""
+    x = fastnn.ones(4, 2, in_features, requires_grad=True)
+    w = fastnn.ones(in_features, out_features, requires_grad=True)
+    v = fastnn.ones(out_features, in_features, requires_grad=True)
+    (x @ w).sum().backward()
+    fastnn.nn.functional.linear(x, v).sum().backward()
+    assert x.grad.shape == x.shape
+    assert w.grad.tolist() == [[8] * out_features] * in_features
+    assert v.grad.tolist() == [[8] * in_features] * out_features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -215,25 +216,23 @@ def _(node: Node, gy: Tensor) -> Gradients:
     gb = None
     if node.needs(1):
         if len(node.shape(1)) == 2 and a.ndim > 2:  # one GEMM sums over the batch
-            a, gy = reshape(a, (-1, a.shape[-1])), reshape(gy, (-1, gy.shape[-1]))
+            a, gy = _rows(a), _rows(gy)
         gb = _matmul(transpose(a, -2, -1), gy)
     return ga, gb
+
+
+def _rows(x: Tensor) -> Tensor:
+    """x as a matrix: all dimensions but the last made one, also where there is nothing."""
+    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _linear_gradient(node: Node, x: Tensor, weight: Tensor, gz: Tensor) -> Gradients:
     gx = gw = gb = None
     if node.needs(0):
         gx = _matmul(gz, weight) if gz.ndim > 1 else matmul(gz, weight)
-    rows = (
-        gz
-        if gz.ndim == 2
-        else reshape(gz, (-1, gz.shape[-1]))
-        if gz.numel()
-        else reshape(gz, (0, gz.shape[-1]))
-    )
+    rows = gz if gz.ndim == 2 else _rows(gz)
     if node.needs(1):
-        x2 = x if x.ndim == 2 else reshape(x, (rows.shape[0], x.shape[-1]))
-        gw = _matmul(transpose(rows, 0, 1), x2)
+        gw = _matmul(transpose(rows, 0, 1), x if x.ndim == 2 else _rows(x))
     if node.needs(2):
         gb = _sum(rows, 0)
     return gx, gw, gb
