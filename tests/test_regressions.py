@@ -287,3 +287,16 @@ def test_products_of_batches_without_elements_have_gradients(in_features, out_fe
     assert x.grad.shape == x.shape
     assert w.grad.tolist() == [[8] * out_features] * in_features
     assert v.grad.tolist() == [[8] * in_features] * out_features
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_rows_that_are_all_ignored_have_the_gradient_zero_in_any_pass(smoothing):
+    """The gradient that can be differentiated again was NaN."""
+    x = fastnn.tensor([[1.0, 2.0]], requires_grad=True)
+    loss = fastnn.cross_entropy(
+        x, fastnn.tensor([0]), ignore_index=0, label_smoothing=smoothing
+    )
+    assert loss.isnan()
+    for again in (False, True):
+        (g,) = autograd.grad(loss, [x], retain_graph=True, create_graph=again)
+        assert g.tolist() == [[0, 0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ _cross_entropy, _cross_entropy_backward = (
 _nll, _nll_backward = op("nll"), op("nll_backward")
 _sum, _mean, _add, _sub = op("sum"), op("mean"), op("add"), op("sub")
 _mul, _div, _neg, _exp = op("mul"), op("div"), op("neg"), op("exp")
-_where, _ne, _copy = op("where"), op("ne"), op("copy")
+_where, _eq, _ne, _copy = op("where"), op("eq"), op("ne"), op("copy")
 _permute, _index_select = op("permute"), op("index_select")
 
 
@@ -286,7 +287,11 @@ def _plain(
         loss = _add(_mul(loss, 1 - smoothing), _mul(spread, smoothing / logp.shape[1]))
     if reduction == 0:
         return loss
-    return _sum(loss) if reduction == 2 else _div(_sum(loss), _sum(factor))
+    if reduction == 2:
+        return _sum(loss)
+    norm = _sum(factor)
+    none = _eq(norm, 0)  # NaN then, and no gradient
+    return _where(none, math.nan, _div(_sum(loss), _where(none, 1.0, norm)))
 
 
 @gradient(
