@@ -300,3 +300,13 @@ def test_rows_that_are_all_ignored_have_the_gradient_zero_in_any_pass(smoothing)
     for again in (False, True):
         (g,) = autograd.grad(loss, [x], retain_graph=True, create_graph=again)
         assert g.tolist() == [[0, 0]]
+
+
+def test_scalars_take_the_dimensions_0_and_minus_1():
+    x = fastnn.tensor(5.0)
+    for d in (0, -1):
+        assert x.squeeze(d).shape == x.flip(d).shape == ()
+        assert x.movedim(d, 0).item() == 5
+        for f in (x.squeeze, x.flip, lambda d: x.movedim(d, 0)):
+            with pytest.raises(IndexError, match="from -1 to 0"):
+                f(d + 2 if d < 0 else 1)

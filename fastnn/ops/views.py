@@ -158,7 +158,7 @@ def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
         chosen = set(range(input.ndim))
     else:
         dims = dim if isinstance(dim, tuple) else (dim,)
-        chosen = {dimension("squeeze", d, input.ndim) for d in dims}
+        chosen = {dimension("squeeze", d, input.ndim or 1) for d in dims}
     shape = [n for d, n in enumerate(input.shape) if n != 1 or d not in chosen]
     return _reshape(input, shape)
 
@@ -263,7 +263,7 @@ def movedim(
     """
     a, b = (
         [
-            dimension("movedim", d, input.ndim)
+            dimension("movedim", d, input.ndim or 1)
             for d in ((v,) if isinstance(v, int) else v)
         ]
         for v in (source, destination)
@@ -273,6 +273,8 @@ def movedim(
             "movedim: expected as many dimensions to go as to come, each once, got "
             f"{source} and {destination}"
         )
+    if input.ndim == 0:
+        return _reshape(input, ())
     rest = iter(d for d in range(input.ndim) if d not in a)
     return _permute(
         input, [a[b.index(d)] if d in b else next(rest) for d in range(input.ndim)]
@@ -333,8 +335,8 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """input in reverse order along dims; fresh. Gradient: gy, reversed back."""
     x = input
     for d in (dims,) if isinstance(dims, int) else dims:
-        at = dimension("flip", d, input.ndim)
-        if x.shape[at]:
+        at = dimension("flip", d, input.ndim or 1)
+        if x.numel() and x.ndim:
             x = _slice(x, at, x.shape[at] - 1, -1, -1)
     return _copy(x)
 
