@@ -310,3 +310,8 @@ def test_scalars_take_the_dimensions_0_and_minus_1():
         for f in (x.squeeze, x.flip, lambda d: x.movedim(d, 0)):
             with pytest.raises(IndexError, match="from -1 to 0"):
                 f(d + 2 if d < 0 else 1)
+
+
+def test_masked_select_names_itself():
+    with pytest.raises(ValueError, match=r"masked_select: .*\(2,\) and \(3,\)"):
+        fastnn.masked_select(fastnn.ones(2), fastnn.ones(3) > 0)

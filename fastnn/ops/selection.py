@@ -201,7 +201,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     Gradient: gy at the elements, 0 elsewhere. Raises: TypeError unless mask is bool.
     """
     _expect_mask("masked_select", mask)
-    shape = np.broadcast_shapes(input.shape, mask.shape)
+    shape = _broadcast("masked_select", input, mask)
     flat = _nonzero(_expand(mask, shape).reshape(-1))
     return _index_select(_expand(input, shape).reshape(-1), flat.reshape(-1), 0)
 
@@ -226,6 +226,15 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
 def masked_fill_(self: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
     """Writes value into self where mask holds; returns self. As masked_fill."""
     return written(self, masked_fill(changed(self), mask, value))
+
+
+def _broadcast(name: str, a: Tensor, b: Tensor) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected shapes that broadcast, got {a.shape} and {b.shape}"
+        ) from None
 
 
 def _expect_mask(name: str, mask: Any) -> None:
