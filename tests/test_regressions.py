@@ -315,3 +315,38 @@ def test_scalars_take_the_dimensions_0_and_minus_1():
 def test_masked_select_names_itself():
     with pytest.raises(ValueError, match=r"masked_select: .*\(2,\) and \(3,\)"):
         fastnn.masked_select(fastnn.ones(2), fastnn.ones(3) > 0)
+
+
+def test_optimizers_say_what_is_wrong_with_a_group():
+    p = fastnn.nn.Parameter(fastnn.ones(2))
+    for bad in (
+        [{"lr": 0.1}],
+        [{"params": [p]}, fastnn.ones(2)],
+        [{"params": [p]}, [p]],
+    ):
+        with pytest.raises(TypeError, match=r'SGD: expected a group.*"params"'):
+            fastnn.optim.SGD(bad)
+
+
+def test_optimizer_state_that_cannot_be_used_is_refused_in_words():
+    p = fastnn.nn.Parameter(fastnn.ones(2))
+    p.grad = fastnn.ones(2)
+    adam = fastnn.optim.Adam([p], lr=0.5)
+    state = adam.state_dict()
+    other = fastnn.optim.Adam([p], lr=0.25).state_dict()["param_groups"]
+    with pytest.raises(ValueError, match="step of parameter 0: expected one number"):
+        adam.load_state_dict({"state": {0: {"step": None}}, "param_groups": other})
+    assert adam.param_groups[0]["lr"] == 0.5
+    adam.load_state_dict({**state, "state": {0: {"step": 1, "exp_avg": 1.0}}})
+    with pytest.raises(TypeError, match="Adam: expected state 'exp_avg' as a tensor"):
+        adam.step()
+
+
+def test_a_hyperparameter_that_is_no_number():
+    p = fastnn.nn.Parameter(fastnn.ones(2))
+    group = fastnn.optim.Adam([p]).param_groups[0]
+    for name, bad in (("lr", None), ("lr", "x"), ("betas", 0.9), ("betas", ("a", 1))):
+        before = group[name]
+        with pytest.raises(TypeError, match=f"param_groups: expected .* for '{name}'"):
+            group[name] = bad
+        assert group[name] == before

@@ -86,15 +86,15 @@ class ParamGroup(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._slots:
             slots = self._slots[name]
-            if slots.stop - slots.start > 1:
-                value = tuple(as_number("param_groups", name, v) for v in value)
-                if len(value) != slots.stop - slots.start:
-                    raise ValueError(
-                        f"param_groups: expected {slots.stop - slots.start} numbers "
-                        f"for {name!r}, got {len(value)}"
-                    )
-            else:
+            count = slots.stop - slots.start
+            if count == 1:
                 value = as_number("param_groups", name, value)
+            elif isinstance(value, tuple | list) and len(value) == count:
+                value = tuple(as_number("param_groups", name, v) for v in value)
+            else:
+                raise ValueError(
+                    f"param_groups: expected {count} numbers for {name!r}, got {value!r}"
+                )
             # The mapping is the tensor's only writer, so both always agree.
             self.hyper.numpy()[slots] = value
         self._values[name] = value
@@ -188,6 +188,10 @@ class Optimizer:
             option out of its range.
         """
         name = type(self).__name__
+        if not (isinstance(param_group, Mapping) and "params" in param_group):
+            raise TypeError(
+                f'{name}: expected a group as a mapping with "params", got {param_group!r}'
+            )
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         taken = {id(p) for group in self.param_groups for p in group["params"]}
@@ -284,6 +288,11 @@ class Optimizer:
 
     def _entry(self, p: Tensor, state: dict[str, Any], name: str) -> Tensor:
         found: Tensor | None = state.get(name)
+        if found is not None and not isinstance(found, Tensor):
+            raise TypeError(
+                f"{type(self).__name__}: expected state {name!r} as a tensor, got "
+                f"{type(found).__name__}"
+            )
         if found is None:
             if name in self.counters:
                 start = self.counters[name]
@@ -353,10 +362,12 @@ class Optimizer:
                         f"got {type(value).__name__}"
                     )
                 if key in self.counters:
-                    if isinstance(value, Tensor) and value.numel() != 1:
+                    if value is None or (
+                        isinstance(value, Tensor) and value.numel() != 1
+                    ):
                         raise ValueError(
                             f"{name}: {key} of parameter {i}: expected one number, got "
-                            f"shape {value.shape}"
+                            f"{'None' if value is None else f'shape {value.shape}'}"
                         )
                 elif isinstance(value, Tensor):
                     ours_is, got = (p.dtype, p.shape), (value.dtype, value.shape)

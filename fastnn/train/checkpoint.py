@@ -125,9 +125,9 @@ def check(state: Mapping[str, Any], trainer: Trainer, run: CallbackList) -> None
             f"{list(trainer.metrics) or 'none'}"
         )
     valued = list(state["history"]["values"])
-    if names and names != trainer.names:
+    if valued and valued != trainer.names:
         had, has = (
-            any(n.startswith("val_") for n in v) for v in (names, trainer.names)
+            any(n.startswith("val_") for n in v) for v in (valued, trainer.names)
         )
         raise ValueError(
             f"expected {'a' if had else 'no'} validation=, as when it was written"
