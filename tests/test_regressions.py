@@ -350,3 +350,18 @@ def test_a_hyperparameter_that_is_no_number():
         with pytest.raises(TypeError, match=f"param_groups: expected .* for '{name}'"):
             group[name] = bad
         assert group[name] == before
+
+
+@pytest.mark.parametrize("dtype, bound", [("uint8", 300), ("uint8", -1), ("int32", 1 << 40)])
+def test_bounds_that_the_dtype_does_not_hold(dtype, bound):
+    """They wrapped: clamp(max=300) of uint8 was clamp(max=44)."""
+    x = fastnn.tensor([3, 200]).to(getattr(fastnn, dtype))
+    for f in (
+        lambda: x.clamp(min=bound),
+        lambda: x.clamp(max=bound),
+        lambda: fastnn.maximum(x, bound),
+        lambda: fastnn.minimum(x, bound),
+    ):
+        with pytest.raises(ValueError, match=f"number that {dtype} holds, got {bound}"):
+            f()
+    assert x.clamp(4, 100).tolist() == [4, 100]

@@ -138,6 +138,26 @@ static fnn_status infer_map(fnn_call *c, int dtype) {
 
 fnn_status fnn_infer_arith(fnn_call *c) { return infer_map(c, fnn_promote(c, 0)); }
 
+/* maximum and its kin: a number beyond the dtype would wrap to another bound. */
+fnn_status fnn_infer_bound(fnn_call *c) {
+    int dtype = fnn_promote(c, 0);
+    for (int i = 0; i < c->n_in && !fnn_is_float(dtype); i++) {
+        if (c->weak_in >> i & 1) {
+            int64_t number, back;
+            char bytes[8];
+            fnn_convert(&number, FNN_INT64, 8, c->in[i]->data, c->in[i]->dtype, 0, 1);
+            fnn_convert(bytes, dtype, 8, &number, FNN_INT64, 0, 1);
+            fnn_convert(&back, FNN_INT64, 8, bytes, dtype, 0, 1);
+            if (back != number) {
+                return fnn_fail(c->err, FNN_ERR_VALUE,
+                                "%s: expected a number that %s holds, got %lld",
+                                c->op->name, fnn_dtype_name(dtype), (long long)number);
+            }
+        }
+    }
+    return infer_map(c, dtype);
+}
+
 fnn_status fnn_infer_arith_no_bool(fnn_call *c) {
     int dtype = fnn_promote(c, 0);
     if (dtype == FNN_BOOL) {

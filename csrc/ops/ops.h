@@ -10,6 +10,7 @@
 #define INFER(name) fnn_status fnn_infer_##name(fnn_call *c);
 INFER(arith)
 INFER(arith_no_bool)
+INFER(bound)
 INFER(sub)
 INFER(pow)
 INFER(bits)
