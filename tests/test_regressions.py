@@ -352,7 +352,9 @@ def test_a_hyperparameter_that_is_no_number():
         assert group[name] == before
 
 
-@pytest.mark.parametrize("dtype, bound", [("uint8", 300), ("uint8", -1), ("int32", 1 << 40)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [("uint8", 300), ("uint8", -1), ("int32", 1 << 40)]
+)
 def test_bounds_that_the_dtype_does_not_hold(dtype, bound):
     """They wrapped: clamp(max=300) of uint8 was clamp(max=44)."""
     x = fastnn.tensor([3, 200]).to(getattr(fastnn, dtype))
@@ -365,3 +367,9 @@ def test_bounds_that_the_dtype_does_not_hold(dtype, bound):
         with pytest.raises(ValueError, match=f"number that {dtype} holds, got {bound}"):
             f()
     assert x.clamp(4, 100).tolist() == [4, 100]
+
+
+def test_extrema_of_nothing_for_more_outputs_than_64_bits_count():
+    """The number of outputs overflowed to 0."""
+    with pytest.raises(ValueError, match="amax: expected at least one element"):
+        fastnn.zeros(0, 2**32, 2**32).amax(0)

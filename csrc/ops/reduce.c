@@ -59,17 +59,17 @@ static fnn_status infer_reduce(fnn_call *c, int dtype, bool needs_elements) {
     }
     y->dtype = dtype;
     y->ndim = 0;
-    int64_t length = 1, outputs = 1;
+    bool no_terms = false, no_outputs = false;
     for (int d = 0; d < x->ndim; d++) {
         bool reduced = mask >> d & 1;
-        length *= reduced ? x->shape[d] : 1;
-        outputs *= reduced ? 1 : x->shape[d];
+        no_terms |= reduced && x->shape[d] == 0;
+        no_outputs |= !reduced && x->shape[d] == 0;
         if (!reduced || keepdim) {
             y->shape[y->ndim++] = reduced ? 1 : x->shape[d];
         }
     }
     fnn_set_contiguous(y);
-    if (needs_elements && length == 0 && outputs > 0) {
+    if (needs_elements && no_terms && !no_outputs) {
         return fnn_fail(
             c->err, FNN_ERR_VALUE,
             "%s: expected at least one element to choose from, got shape %s",
