@@ -138,7 +138,8 @@ static fnn_status infer_map(fnn_call *c, int dtype) {
 
 fnn_status fnn_infer_arith(fnn_call *c) { return infer_map(c, fnn_promote(c, 0)); }
 
-/* maximum and its kin: a number beyond the dtype would wrap to another bound. */
+/* maximum and its kin: a number beyond the dtype would wrap to another bound. Only -1 to
+ * -255 count down from 256 in uint8, as in PyTorch. */
 fnn_status fnn_infer_bound(fnn_call *c) {
     int dtype = fnn_promote(c, 0);
     for (int i = 0; i < c->n_in && !fnn_is_float(dtype); i++) {
@@ -148,7 +149,8 @@ fnn_status fnn_infer_bound(fnn_call *c) {
             fnn_convert(&number, FNN_INT64, 8, c->in[i]->data, c->in[i]->dtype, 0, 1);
             fnn_convert(bytes, dtype, 8, &number, FNN_INT64, 0, 1);
             fnn_convert(&back, FNN_INT64, 8, bytes, dtype, 0, 1);
-            if (back != number) {
+            bool counts_down = dtype == FNN_UINT8 && number < 0 && number >= -255;
+            if (back != number && !counts_down) {
                 return fnn_fail(c->err, FNN_ERR_VALUE,
                                 "%s: expected a number that %s holds, got %lld",
                                 c->op->name, fnn_dtype_name(dtype), (long long)number);
