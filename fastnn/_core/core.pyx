@@ -7,6 +7,7 @@ One extension module from a few parts:
     types.pxi    dtype, device, errors
     tensor.pxi   Tensor
     op.pxi       Op: check, allocate, run, record
+    writes.pxi   what a call writes: collisions, permission, versions
     tape.pxi     Node: a recorded call
     backward.pxi the backward pass over nodes
     interop.pxi  NumPy, DLPack, scalars, pickling
@@ -36,6 +37,7 @@ include "c.pxi"
 include "types.pxi"
 include "tensor.pxi"
 include "op.pxi"
+include "writes.pxi"
 include "tape.pxi"
 include "backward.pxi"
 include "interop.pxi"

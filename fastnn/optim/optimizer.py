@@ -150,6 +150,12 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.param_groups = []
         self.state = defaultdict(dict)
+        if not isinstance(params, Iterable):
+            hint = "; write model.parameters()" if callable(params) else ""
+            raise TypeError(
+                f"{name}: expected an iterable of Tensors or of groups, got "
+                f"{type(params).__name__}{hint}"
+            )
         entries: list[Any] = list(params)
         if not entries:
             raise ValueError(f"{name}: expected at least one parameter, got none")
