@@ -34,6 +34,12 @@ from fastnn._core import isa as isa
 from fastnn._core import memory_stats as memory_stats
 from fastnn._core import set_num_threads as set_num_threads
 from fastnn._core import uint8 as uint8
+from fastnn._numbers import e as e
+from fastnn._numbers import finfo as finfo
+from fastnn._numbers import iinfo as iinfo
+from fastnn._numbers import inf as inf
+from fastnn._numbers import nan as nan
+from fastnn._numbers import pi as pi
 from fastnn._version import __version__ as __version__
 from fastnn.autograd import enable_grad as enable_grad
 from fastnn.autograd import inference_mode as inference_mode

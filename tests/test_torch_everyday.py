@@ -129,6 +129,20 @@ UNARY = {
     "logical_xor": lambda m, x: x.logical_xor(x.flip(0)),
     "equal": lambda m, x: m.equal(x, x.clone()),
     "allclose": lambda m, x: m.allclose(x, x.clone(), equal_nan=True),
+    "nan_to_num": lambda m, x: m.nan_to_num(x),
+    "nan_to_num_": lambda m, x: (
+        x.nan_to_num_(1, 2, -3) if x.dtype.is_floating_point else 0
+    ),
+    "count_nonzero": lambda m, x: x.count_nonzero(),
+    "where": lambda m, x: m.where(x),
+    "unique": lambda m, x: m.unique(x, return_inverse=True, return_counts=True),
+    "repeat_interleave": lambda m, x: x.repeat_interleave(2),
+    "type_as": lambda m, x: m.ones(2, dtype=m.float64).type_as(x),
+    "new_zeros": lambda m, x: (x.new_zeros(2, 3), x.new_zeros((2,), dtype=m.int32)),
+    "new_ones": lambda m, x: (x.new_ones(()), x.new_empty((2, 0))),
+    "new_full": lambda m, x: x.new_full((2, 1), 3),
+    "new_tensor": lambda m, x: x.new_tensor([[0, 1]]),
+    "is_cuda": lambda m, x: x.is_cuda,
     "type": lambda m, x: x.to(m.float64).type(m.int64) if x.dtype == m.int32 else 0,
 }
 
@@ -165,6 +179,56 @@ BINARY = {
 @pytest.mark.parametrize("name", BINARY)
 def test_two_operands(name, a, b):
     agree(BINARY[name], [sample("x", a), sample("y", b)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "data", [[300], 300, [-1], [-255], [-256], [300.5], [math.nan], [2**40], [-(2**31)]]
+)
+def test_python_numbers_that_do_not_fit(data, dtype):
+    agree(lambda m: m.tensor(data, dtype=getattr(m, dtype)), [], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: fastnn.nn.Linear(3, 2)(x),
+        lambda x: fastnn.relu(x),
+        lambda x: fastnn.cat([x]),
+        lambda x: fastnn.mse_loss(x, fastnn.ones(2, 3)),
+        lambda x: fastnn.mv(x, fastnn.ones(3)),
+    ],
+)
+def test_their_tensors_are_called_theirs(call):
+    with pytest.raises(TypeError, match=r"torch\.Tensor.*hint: fastnn\.from_dlpack"):
+        call(torch.ones(2, 3))
+
+
+def test_constants_and_limits():
+    for name in ("pi", "e", "inf"):
+        assert getattr(fastnn, name) == getattr(torch, name)
+    assert math.isnan(fastnn.nan)
+    for kind, names in (("finfo", FLOATS), ("iinfo", DTYPES[2:5])):
+        for name in names:
+            a, b = (getattr(m, kind)(getattr(m, name)) for m in (fastnn, torch))
+            fields = [
+                "bits",
+                "eps",
+                "max",
+                "min",
+                "tiny",
+                "smallest_normal",
+                "resolution",
+                "dtype",
+            ]
+            for field in fields if kind == "finfo" else ("bits", "max", "min", "dtype"):
+                assert getattr(a, field) == getattr(b, field), (name, field)
+            if kind == "finfo":  # theirs rounds the integers
+                assert repr(a) == repr(b)
+    assert fastnn.finfo().dtype == torch.finfo().dtype
+    for kind, wrong in (("finfo", "int64"), ("iinfo", "float32"), ("iinfo", "bool")):
+        with pytest.raises(TypeError, match=f"{kind}: expected"):
+            getattr(fastnn, kind)(getattr(fastnn, wrong))
 
 
 LABELS = np.array([[4, 0], [1, 1], [3, 2], [0, 4]])
@@ -259,6 +323,49 @@ SHAPES = {
     "bool_of_many": lambda m, x: bool(x),
     "format": lambda m, x: f"{x[0, 0]:>9.3f}|{x.sum()}",
     "aliases": lambda m, x: (x.to(m.double), x.to(m.long), x.to(m.float), x.to(m.int)),
+    "count_nonzero_1": lambda m, x: m.count_nonzero(x, dim=1),
+    "diagonal": lambda m, x: m.diagonal(x, 1),
+    "diagonal_dims": lambda m, x: x[None].diagonal(-1, 2, -2),
+    "diagonal_beyond": lambda m, x: x.diagonal(7),
+    "diagonal_of_row": lambda m, x: x[0].diagonal(),
+    "diagonal_same": lambda m, x: x.diagonal(0, 1, -1),
+    "diagonal_written": lambda m, x: (x.diagonal().fill_(1), x)[1],
+    "diagonal_transposed": lambda m, x: (x.T.diagonal(1).fill_(1), x)[1],
+    "diag": lambda m, x: (m.diag(x), x[0].diag(-2), m.diag(x[:, 1:3], -1)),
+    "diag_of_three": lambda m, x: m.diag(x[None]),
+    "roll": lambda m, x: (m.roll(x, 3), x.roll(-1, 1), x.roll((1, 2), (0, 1))),
+    "roll_bad": lambda m, x: x.roll((1, 2), 0),
+    "repeat_interleave_1": lambda m, x: m.repeat_interleave(x, 3, dim=1),
+    "repeat_interleave_each": lambda m, x: x.repeat_interleave(
+        m.tensor([0, 2, 1, 1]), 0
+    ),
+    "repeat_interleave_bad": lambda m, x: x.repeat_interleave(-1),
+    "median_1": lambda m, x: (
+        (x.median(1).values, m.median(x, 0, True)[0], x.median())
+        if x.dtype != m.bool
+        else 0
+    ),
+    "median_of_bool": lambda m, x: x.bool().median(),
+    "unique_rows": lambda m, x: m.unique(x > 0, dim=0, return_counts=True),
+    "unique_columns": lambda m, x: x.unique(dim=1, return_inverse=True),
+    "concat": lambda m, x: (m.concat([x, x]), m.concatenate((x, x), dim=1)),
+    "hstack": lambda m, x: (m.hstack([x, x]), m.hstack((x[0], x[1]))),
+    "vstack": lambda m, x: (m.vstack([x, x]), m.vstack((x[0], x[1]))),
+    "hstack_bad": lambda m, x: m.hstack([x, x[0]]),
+    "meshgrid": lambda m, x: m.meshgrid(x[0], x[:, 0]),
+    "meshgrid_xy": lambda m, x: tuple(m.meshgrid([x[0], x[:, 0]], indexing="xy")),
+    "meshgrid_bad": lambda m, x: m.meshgrid(x, x),
+    "pad": lambda m, x: m.nn.functional.pad(x, (1, -2, 0, 3), value=1),
+    "pad_odd": lambda m, x: m.nn.functional.pad(x, (1,)),
+    "F_one_hot": lambda m, x: m.nn.functional.one_hot(m.tensor(LABELS), 6),
+    "prod_dtype": lambda m, x: m.prod(x[:2], 0, dtype=m.float64),
+    "prod_int": lambda m, x: x.to(m.int64).prod(1) if x.dtype != m.float64 else 0,
+    "addcmul": lambda m, x: (
+        m.addcmul(x, x, x, value=2) if x.dtype in (m.int64, m.int32) else 0
+    ),
+    "addcdiv_bad": lambda m, x: m.addcdiv(x, m.tensor([1]), m.tensor([2])),
+    "lerp_bad": lambda m, x: x.to(m.int64).lerp(x.to(m.int64), 0.5),
+    "lerp_mixed": lambda m, x: x.float().lerp(x.double(), 0.5),
     "iadd_ipow": lambda m, x: x.float().pow_(2),
 }
 
@@ -312,7 +419,53 @@ NEAR = {
     "tile": lambda m, x: x.repeat(2, 3),
     "tril": lambda m, x: m.tril(x),
     "square": lambda m, x: m.square(x),
+    "prod": lambda m, x: m.prod(x, 1) if x.dtype.is_floating_point else 0,
+    "prod_all": lambda m, x: (
+        (x.float() / 2).prod() if x.dtype != m.float64 else x.prod()
+    ),
+    "prod_zeros": lambda m, x: (x * (x < 3)).prod(0, True),
+    "logsumexp": lambda m, x: m.logsumexp(x, 1),
+    "logsumexp_2": lambda m, x: x.logsumexp((0, 1), True),
+    "median": lambda m, x: x.float().median() if x.dtype != m.float64 else m.median(x),
+    "median_0": lambda m, x: x.median(0).values if x.dtype != m.bool else 0,
+    "lerp": lambda m, x: m.lerp(*_floats(m, x), 0.25),
+    "lerp_far": lambda m, x: m.lerp(*_floats(m, x), 0.75),
+    "lerp_tensor": lambda m, x: m.lerp(*_floats(m, x), _floats(m, x)[0] / 4),
+    "lerp_": lambda m, x: (_floats(m, x)[0] * 1).lerp_(_floats(m, x)[1], 0.9),
+    "addcmul": lambda m, x: m.addcmul(m.ones(5), x, x.flip(0), value=0.5),
+    "addcmul_": lambda m, x: (x.double() * 1).addcmul_(x, x, value=-2),
+    "addcdiv": lambda m, x: (
+        m.addcdiv(m.ones(5), x, x.abs().double() + 1, value=0.5)
+        if x.dtype not in (m.bool, m.uint8)
+        else 0
+    ),
+    "addcdiv_": lambda m, x: (x.double() * 1).addcdiv_(x, x.double() + 99),
+    "nan_to_num": lambda m, x: m.nan_to_num(x),
+    "roll": lambda m, x: x.roll((1, 2), (0, 1)),
+    "repeat_interleave": lambda m, x: x.repeat_interleave(2, 1),
+    "diagonal": lambda m, x: x.diagonal(1),
+    "diag": lambda m, x: m.diag(x[0], 1),
+    "stacks": lambda m, x: (m.hstack([x[0], x[1]]), m.vstack([x[0], x[1]]).sum()),
+    "meshgrid": lambda m, x: m.meshgrid(x[0], x[1])[0],
+    "pad": lambda m, x: m.nn.functional.pad(x, (1, -2, 0, 3)),
+    "normalize": lambda m, x: m.nn.functional.normalize(_floats(m, x)[0]),
+    "normalize_1": lambda m, x: m.nn.functional.normalize(_floats(m, x)[0], p=1, dim=0),
+    "cosine": lambda m, x: m.nn.functional.cosine_similarity(*_floats(m, x)),
+    "cosine_broadcast": lambda m, x: m.cosine_similarity(
+        _floats(m, x)[0][:, None], _floats(m, x)[1], dim=-1
+    ),
+    "pairwise_distance": lambda m, x: m.nn.functional.pairwise_distance(*_floats(m, x)),
+    "pairwise_distance_1": lambda m, x: m.pairwise_distance(
+        *_floats(m, x), 1, keepdim=True
+    ),
+    "matmul": lambda m, x: x.double().matmul(x.double().T),
 }
+
+
+def _floats(m, x):
+    """x and x upside down, as floats."""
+    x = x if x.dtype.is_floating_point else x.float()
+    return x, x.flip(0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -114,9 +114,27 @@ cdef Tensor as_tensor(object data, object d):
     if a.dtype.kind == "u" and a.itemsize == 8 and target.kind == "i" and a.size and \
             a.max() > np.iinfo(np.int64).max:
         raise OverflowError("tensor: expected integers below 2^63")
+    if from_python and d is not None and target.kind in "iu":
+        check_fits(a, target)
     with np.errstate(over="ignore", invalid="ignore"):
         a = np.array(a, dtype=target, order="C", copy=True)
     return from_array(<cnp.ndarray> a)
+
+
+cdef int check_fits(object a, object target) except -1:
+    """OverflowError for Python numbers that an integer dtype cannot hold. Those below 0 wrap
+    in uint8 down to -255, as in PyTorch."""
+    limits = np.iinfo(target)
+    least = -limits.max if target.kind == "u" else limits.min
+    if a.size == 0 or a.dtype.kind == "b":
+        return 0
+    # the largest int64 is no float64: 2^63 must not pass for it
+    fits = (a >= least) & (a <= limits.max if a.dtype.kind != "f" or target.itemsize < 8
+                           else a < 2.0 ** 63)
+    if not fits.all():
+        raise OverflowError(f"tensor: expected numbers that fit {target.name}, from {least} to "
+                            f"{limits.max}, got {a[~fits].flat[0]}")
+    return 0
 
 
 cdef object unwrap(object data):
@@ -386,6 +404,15 @@ cdef int code_of_dlpack(DLDataType t) except -1:
                 return code
     raise TypeError(f"from_dlpack: expected a dtype that fastnn has, got code {t.code} with "
                     f"{t.bits} bits and {t.lanes} lanes")
+
+
+cdef object class_of(object value):
+    """The class of an argument that is no tensor of ours, said so that it is understood."""
+    kind = type(value)
+    if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic, Tensor)):
+        return (f"{kind.__module__.partition('.')[0]}.{kind.__name__} "
+                "(hint: fastnn.from_dlpack)")
+    return kind.__name__
 
 
 def from_dlpack(source):

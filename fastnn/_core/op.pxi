@@ -209,7 +209,7 @@ cdef object run_converted(Op op, tuple args, Py_ssize_t n_in, Tensor out):
                 continue
             raise TypeError(f"{op.name}: expected {op.inputs[i]} as a tensor"
                             f"{'' if written else ' or number'}, got "
-                            f"{type(args[i]).__name__}")
+                            f"{class_of(args[i])}")
     return run_op(op, tuple(converted), out)
 
 
@@ -237,7 +237,7 @@ cdef tuple flatten_lists(Op op, tuple args, int *count):
         for x in entry if op.op.many >> i & 1 and entry is not None else (entry,):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{op.name}: expected {op.inputs[i]} as tensors, got "
-                                f"{type(x).__name__} at position {len(flat)}")
+                                f"{class_of(x)} at position {len(flat)}")
             flat.append(x)
     count[0] = <int> n
     return tuple(flat)

@@ -465,7 +465,8 @@ def install(str name, value):
     """
     if name in ("getitem", "setitem", "repr", "matmul"):
         installed[name] = value
-        return
+        if name != "matmul":  # the one hook that is a method too
+            return
     (<dict> (<PyTypeObject *> Tensor).tp_dict)[name] = value
     PyType_Modified(Tensor)
 

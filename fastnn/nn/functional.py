@@ -19,6 +19,7 @@ from fastnn.ops.activations import (
     softplus,
     tanh,
 )
+from fastnn.ops.distances import cosine_similarity, normalize, pairwise_distance
 from fastnn.ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -30,6 +31,8 @@ from fastnn.ops.losses import (
 )
 from fastnn.ops.products import linear
 from fastnn.ops.random import dropout
+from fastnn.ops.rearranging import pad
+from fastnn.ops.selection import one_hot
 from fastnn.ops.softmax import (
     cross_entropy,
     log_softmax,
@@ -42,6 +45,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "elu",
@@ -59,6 +63,10 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "pairwise_distance",
     "prelu",
     "relu",
     "relu6",

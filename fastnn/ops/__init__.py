@@ -2,8 +2,12 @@
 
 from fastnn.ops import (
     activations,
+    aggregates,
+    alike,
+    blends,
     copies,
     creation,
+    distances,
     elementwise,
     indexing,
     logic,
@@ -11,6 +15,7 @@ from fastnn.ops import (
     optim,
     products,
     random,
+    rearranging,
     reductions,
     rounding,
     selection,

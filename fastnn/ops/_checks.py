@@ -9,6 +9,15 @@ from fastnn._core import Tensor
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 
+def class_of(value: Any) -> str:
+    """The class of an argument that is no tensor of ours, said so that it is understood."""
+    kind = type(value)
+    if hasattr(value, "__dlpack__") and kind.__module__ != "numpy":
+        module = kind.__module__.partition(".")[0]
+        return f"{module}.{kind.__name__} (hint: fastnn.from_dlpack)"
+    return kind.__name__
+
+
 def number(name: str, argument: str, value: Any) -> float:
     """value as a float; TypeError unless it is a real number (a tensor is none)."""
     if type(value) is float:
@@ -32,12 +41,12 @@ def reduction_code(name: str, reduction: str) -> int:
 
 def expect_tensors(name: str, **arguments: Any) -> None:
     """TypeError unless every argument is a Tensor."""
+    hint = " (hint: fastnn.from_numpy or fastnn.tensor)"
     for argument, value in arguments.items():
         if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}: expected {argument} as a tensor, got {type(value).__name__} "
-                "(hint: fastnn.from_numpy or fastnn.tensor)"
-            )
+            got = class_of(value)
+            got += "" if "hint" in got else hint
+            raise TypeError(f"{name}: expected {argument} as a tensor, got {got}")
 
 
 def expect_pair(name: str, input: Any, target: Any) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
+from fastnn.ops._checks import expect_tensors
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -200,15 +201,25 @@ def rsqrt(input: Tensor) -> Tensor:
     return _div(1, _sqrt(input))
 
 
+@overload
+def where(condition: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor: ...
+
+
 @public(method=True)
-def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
-    """input where condition holds, else other.
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """input where condition holds, else other; where(condition) alone gives the places,
+    as nonzero(as_tuple=True).
 
     Parameters: condition : bool Tensor. input, other : Tensor or number. All broadcast.
     Returns: broadcast shape, promoted dtype; fresh.
     Gradient: gy where chosen, else 0.
     Raises: TypeError unless condition is bool.
     """
+    if input is None and other is None:
+        expect_tensors("where", condition=condition)
+        return condition.nonzero(as_tuple=True)
     return _where(condition, input, other)
 
 

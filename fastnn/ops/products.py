@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._core import install, tensor_from
+from fastnn.ops._checks import class_of
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -90,9 +91,7 @@ def _shaped(name: str, *operands: tuple[str, Tensor, int]) -> None:
     """ValueError unless every operand has its number of dimensions."""
     for said, x, ndim in operands:
         if not isinstance(x, Tensor):
-            raise TypeError(
-                f"{name}: expected {said} as a tensor, got {type(x).__name__}"
-            )
+            raise TypeError(f"{name}: expected {said} as a tensor, got {class_of(x)}")
         if x.ndim != ndim:
             raise ValueError(
                 f"{name}: expected {said} of {ndim} dimension{'s' * (ndim > 1)}, got "

@@ -16,13 +16,17 @@ import fastnn
 from fastnn.ops._registry import COMPOSITES, PUBLIC
 from samples import (
     activations,
+    aggregates,
+    blends,
     copies,
+    distances,
     elementwise,
     logic,
     losses,
     optim,
     products,
     random,
+    rearranging,
     reductions,
     rounding,
     selection,
