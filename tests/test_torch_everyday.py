@@ -231,6 +231,13 @@ def test_constants_and_limits():
             getattr(fastnn, kind)(getattr(fastnn, wrong))
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize("wrap", [float, lambda w: fastnn.tensor([w, w])])
+def test_lerp_is_exact_at_both_ends(wrap, weight):
+    x, end = fastnn.tensor([0.1, -3e-5]), fastnn.tensor([1e8, 0.7])
+    assert fastnn.equal(fastnn.lerp(x, end, wrap(weight)), end if weight else x)
+
+
 LABELS = np.array([[4, 0], [1, 1], [3, 2], [0, 4]])
 MASK = NUMBERS[0] > 0
 
