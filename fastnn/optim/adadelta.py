@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class Adadelta(Optimizer):
@@ -37,6 +37,7 @@ class Adadelta(Optimizer):
 
     algorithm = "adadelta"
     hyperparameters = ("lr", "rho", "eps", "weight_decay")
+    states: ClassVar[Mapping[str, str]] = {"square_avg": "", "acc_delta": ""}
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -64,7 +65,3 @@ class Adadelta(Optimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and averages."""
-        self.fused(params, group, ["square_avg", "acc_delta"], group["maximize"])

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import fastnn
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class Adagrad(Optimizer):
@@ -40,6 +40,7 @@ class Adagrad(Optimizer):
 
     algorithm = "adagrad"
     hyperparameters = ("lr", "lr_decay", "weight_decay", "eps")
+    states: ClassVar[Mapping[str, str]] = {"sum": ""}
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -88,7 +89,3 @@ class Adagrad(Optimizer):
         for p in group["params"]:
             self.state[p]["step"] = fastnn.zeros((), dtype=fastnn.float64)
             self.state[p]["sum"] = fastnn.full(p.shape, start, dtype=p.dtype)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and sums of squares."""
-        self.fused(params, group, ["sum"], group["maximize"])

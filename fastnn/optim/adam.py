@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class Adam(Optimizer):
@@ -43,6 +43,12 @@ class Adam(Optimizer):
     algorithm = "adam"
     hyperparameters = ("lr", "betas", "eps", "weight_decay")
     pairs = ("betas",)
+    states: ClassVar[Mapping[str, str]] = {
+        "exp_avg": "",
+        "exp_avg_sq": "",
+        "max_exp_avg_sq": "amsgrad",
+    }
+    flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -75,17 +81,6 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and moments."""
-        largest = "max_exp_avg_sq" if group["amsgrad"] else None
-        self.fused(
-            params,
-            group,
-            ["exp_avg", "exp_avg_sq", largest],
-            group["decoupled_weight_decay"],
-            group["maximize"],
-        )
 
 
 class AdamW(Adam):

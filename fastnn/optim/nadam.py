@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class NAdam(Optimizer):
@@ -41,6 +41,8 @@ class NAdam(Optimizer):
     algorithm = "nadam"
     hyperparameters = ("lr", "betas", "eps", "weight_decay", "momentum_decay")
     pairs = ("betas",)
+    states: ClassVar[Mapping[str, str]] = {"exp_avg": "", "exp_avg_sq": ""}
+    flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0, "mu_product": 1.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -73,13 +75,3 @@ class NAdam(Optimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and moments."""
-        self.fused(
-            params,
-            group,
-            ["exp_avg", "exp_avg_sq"],
-            group["decoupled_weight_decay"],
-            group["maximize"],
-        )

@@ -13,7 +13,6 @@ from collections.abc import (
     Iterator,
     Mapping,
     MutableMapping,
-    Sequence,
 )
 from typing import Any, ClassVar
 
@@ -123,11 +122,16 @@ class Optimizer:
     """
 
     # The fused kernel, see fastnn.ops.optim.
-    algorithm: ClassVar[str]
+    algorithm: ClassVar[str] = ""
     # Options that are numbers, in the order in which the kernel reads them.
     hyperparameters: ClassVar[tuple[str, ...]] = ()
     # Those of them that are pairs of numbers.
     pairs: ClassVar[tuple[str, ...]] = ()
+    # States like the parameter, in the kernel's order, and the option that each is for;
+    # "" for those of every step.
+    states: ClassVar[Mapping[str, str]] = {}
+    # Options that the kernel takes as flags, in its order.
+    flags: ClassVar[tuple[str, ...]] = ("maximize",)
     # Numbers that a parameter's state counts, float64 (), and where they begin.
     counters: ClassVar[Mapping[str, float]] = {}
     # The ranges of options, by their names in WITHIN.
@@ -247,22 +251,20 @@ class Optimizer:
         return loss
 
     def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """Change parameters that have gradients in place; every optimizer writes its own."""
-        raise NotImplementedError(f"{type(self).__name__}: no method update()")
+        """Change parameters that have gradients in place."""
+        if not self.algorithm:
+            raise NotImplementedError(
+                f"{type(self).__name__}: expected a method step() or update(), found none"
+            )
+        self.fused(params, group)
 
-    def fused(
-        self,
-        params: list[Tensor],
-        group: ParamGroup,
-        states: Sequence[str | None],
-        *flags: bool,
-    ) -> None:
+    def fused(self, params: list[Tensor], group: ParamGroup, *flags: bool) -> None:
         """One step of self.algorithm on all of params, in one call of its kernel.
 
+        States begin as zeros like the parameter.
+
         Parameters:
-            states : the states that the kernel takes, in its order; None for one that is
-                not wanted. They begin as zeros like the parameter.
-            flags : the kernel's flags.
+            flags : the kernel's flags that are no options, after those of self.flags.
         """
         lists: list[list[Tensor] | None] = []
         owned = [self.state[p] for p in params]
@@ -274,14 +276,15 @@ class Optimizer:
             ]
             for name in self.counters
         ]
-        for name in states:
+        for name, option in self.states.items():
+            wanted = not option or group[option]
             lists.append(
-                None
-                if name is None
-                else [
+                [
                     self._entry(p, state, name)
                     for p, state in zip(params, owned, strict=True)
                 ]
+                if wanted
+                else None
             )
         optimizer_step(
             self.algorithm,
@@ -289,6 +292,7 @@ class Optimizer:
             params,
             [p.grad for p in params if p.grad is not None],
             [*lists, *counts],
+            *(group[flag] for flag in self.flags),
             *flags,
         )
 

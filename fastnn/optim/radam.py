@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class RAdam(Optimizer):
@@ -42,6 +42,8 @@ class RAdam(Optimizer):
     algorithm = "radam"
     hyperparameters = ("lr", "betas", "eps", "weight_decay")
     pairs = ("betas",)
+    states: ClassVar[Mapping[str, str]] = {"exp_avg": "", "exp_avg_sq": ""}
+    flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -71,13 +73,3 @@ class RAdam(Optimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and moments."""
-        self.fused(
-            params,
-            group,
-            ["exp_avg", "exp_avg_sq"],
-            group["decoupled_weight_decay"],
-            group["maximize"],
-        )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastnn._core import Tensor
-from fastnn.optim.optimizer import Optimizer, ParamGroup
+from fastnn.optim.optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
@@ -42,6 +42,11 @@ class RMSprop(Optimizer):
 
     algorithm = "rmsprop"
     hyperparameters = ("lr", "alpha", "eps", "weight_decay", "momentum")
+    states: ClassVar[Mapping[str, str]] = {
+        "square_avg": "",
+        "momentum_buffer": "momentum",
+        "grad_avg": "centered",
+    }
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
@@ -74,9 +79,3 @@ class RMSprop(Optimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults)
-
-    def update(self, params: list[Tensor], group: ParamGroup) -> None:
-        """One fused step on parameters and averages."""
-        buffer = "momentum_buffer" if group["momentum"] > 0 else None
-        mean = "grad_avg" if group["centered"] else None
-        self.fused(params, group, ["square_avg", buffer, mean], group["maximize"])

@@ -40,6 +40,8 @@ class SGD(Optimizer):
 
     algorithm = "sgd"
     hyperparameters = ("lr", "momentum", "dampening", "weight_decay")
+    states: ClassVar[Mapping[str, str]] = {"momentum_buffer": "momentum"}
+    flags = ("nesterov", "maximize")
     ranges: ClassVar[Mapping[str, str]] = {
         "lr": ">= 0",
         "momentum": ">= 0",
@@ -80,14 +82,12 @@ class SGD(Optimizer):
 
     def update(self, params: list[Tensor], group: ParamGroup) -> None:
         """One fused step; momentum buffers begin as the gradient."""
-        flags = group["nesterov"], group["maximize"]
         if group["momentum"] == 0:
-            self.fused(params, group, [None], *flags, False)
+            self.fused(params, group, False)
             return
-        name = "momentum_buffer"
-        begun = [p for p in params if self.state[p].get(name) is not None]
+        begun = [p for p in params if self.state[p].get("momentum_buffer") is not None]
         ids = {id(p) for p in begun}
         fresh = [p for p in params if id(p) not in ids]
         for part, first in ((begun, False), (fresh, True)):
             if part:
-                self.fused(part, group, [name], *flags, first)
+                self.fused(part, group, first)
