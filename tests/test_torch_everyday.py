@@ -238,6 +238,15 @@ def test_lerp_is_exact_at_both_ends(wrap, weight):
     assert fastnn.equal(fastnn.lerp(x, end, wrap(weight)), end if weight else x)
 
 
+@pytest.mark.parametrize(("name", "base"), [("log2", 2), ("log10", 10)])
+def test_logarithms_are_exact_at_powers(name, base):
+    k = np.arange(-300, 301)
+    powers = np.array([float(f"1e{i}") if base == 10 else 2.0**i for i in k])
+    np.testing.assert_array_equal(getattr(fastnn.tensor(powers), name)().numpy(), k)
+    powers, k = powers[300:338].astype(np.float32), k[300:338]
+    np.testing.assert_array_equal(getattr(fastnn.tensor(powers), name)().numpy(), k)
+
+
 LABELS = np.array([[4, 0], [1, 1], [3, 2], [0, 4]])
 MASK = NUMBERS[0] > 0
 
@@ -426,6 +435,8 @@ NEAR = {
     "tile": lambda m, x: x.repeat(2, 3),
     "tril": lambda m, x: m.tril(x),
     "square": lambda m, x: m.square(x),
+    "log2": lambda m, x: m.log2(x * x + 1) if x.dtype != m.bool else 0,
+    "log10": lambda m, x: (x * x + 1).log10() if x.dtype != m.bool else 0,
     "prod": lambda m, x: m.prod(x, 1) if x.dtype.is_floating_point else 0,
     "prod_all": lambda m, x: (
         (x.float() / 2).prod() if x.dtype != m.float64 else x.prod()

@@ -10,6 +10,7 @@ from fastnn.ops import (
     distances,
     elementwise,
     indexing,
+    logarithms,
     logic,
     losses,
     optim,
