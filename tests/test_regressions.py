@@ -374,3 +374,25 @@ def test_extrema_of_nothing_for_more_outputs_than_64_bits_count():
     """The number of outputs overflowed to 0."""
     with pytest.raises(ValueError, match="amax: expected at least one element"):
         fastnn.zeros(0, 2**32, 2**32).amax(0)
+
+
+def test_a_number_that_the_dtype_does_not_hold_is_not_wrapped():
+    x = fastnn.zeros(3, dtype=fastnn.uint8)
+    mask = fastnn.tensor([True, False, True])
+    for call in (
+        lambda: fastnn.full((2,), 300, dtype=fastnn.uint8),
+        lambda: fastnn.full((2,), 2**40, dtype=fastnn.int32),
+        lambda: x.fill_(300),
+        lambda: x.masked_fill(mask, 300),
+        lambda: fastnn.where(mask, x, -300),
+        lambda: x.__setitem__(0, 300),
+        lambda: x.fill_(float("nan")),
+    ):
+        with pytest.raises(
+            ValueError, match=r"expected a number that (uint8|int32) holds"
+        ):
+            call()
+    assert x.tolist() == [0, 0, 0]
+    assert x.fill_(-1).tolist() == [255] * 3  # as in PyTorch
+    assert fastnn.zeros(2, dtype=fastnn.bool).fill_(5).tolist() == [True, True]
+    assert fastnn.full((1,), 2**40).tolist() == [2**40]

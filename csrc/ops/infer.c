@@ -138,11 +138,10 @@ static fnn_status infer_map(fnn_call *c, int dtype) {
 
 fnn_status fnn_infer_arith(fnn_call *c) { return infer_map(c, fnn_promote(c, 0)); }
 
-/* maximum and its kin: a number beyond the dtype would wrap to another bound. Only -1 to
- * -255 count down from 256 in uint8, as in PyTorch. */
-fnn_status fnn_infer_bound(fnn_call *c) {
-    int dtype = fnn_promote(c, 0);
-    for (int i = 0; i < c->n_in && !fnn_is_float(dtype); i++) {
+/* Python numbers beyond an integer dtype would wrap to others. Only -1 to -255 count down
+ * from 256 in uint8, as in PyTorch. */
+static fnn_status numbers_fit(const fnn_call *c, int dtype) {
+    for (int i = 0; i < c->n_in && !fnn_is_float(dtype) && dtype != FNN_BOOL; i++) {
         if (c->weak_in >> i & 1) {
             int64_t number, back;
             char bytes[8];
@@ -157,6 +156,13 @@ fnn_status fnn_infer_bound(fnn_call *c) {
             }
         }
     }
+    return FNN_OK;
+}
+
+/* maximum and its kin */
+fnn_status fnn_infer_bound(fnn_call *c) {
+    int dtype = fnn_promote(c, 0);
+    FNN_TRY(numbers_fit(c, dtype));
     return infer_map(c, dtype);
 }
 
@@ -223,7 +229,9 @@ fnn_status fnn_infer_where(fnn_call *c) {
                         "where: expected condition of dtype bool, got %s",
                         fnn_dtype_name(c->in[0]->dtype));
     }
-    return infer_map(c, fnn_promote(c, 1));
+    int dtype = fnn_promote(c, 1);
+    FNN_TRY(numbers_fit(c, dtype));
+    return infer_map(c, dtype);
 }
 
 fnn_status fnn_infer_copy(fnn_call *c) {
@@ -266,6 +274,9 @@ fnn_status fnn_infer_inplace(fnn_call *c) {
         return fnn_fail(c->err, FNN_ERR_TYPE,
                         "%s: expected a result that fits %s in place, got %s",
                         c->op->name, fnn_dtype_name(x->dtype), fnn_dtype_name(dtype));
+    }
+    if (c->op->kernel == FNN_MAP_copy) {
+        FNN_TRY(numbers_fit(c, x->dtype));
     }
     *y = *x;
     return fnn_expect_own_memory(c, x);
