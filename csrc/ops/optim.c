@@ -186,12 +186,12 @@ static const char *name_of(const fnn_call *c, int i, char *name, size_t size) {
     name[n] = '\0';
     return name;
 }
+#define INPUT_NAME(i) name_of(c, (i), (char[32]){0}, 32)
 
 fnn_status fnn_infer_step(fnn_call *c) {
     int algorithm = c->op->kernel, n = algorithms[algorithm].hyper;
     int counters = fnn_first(c, STATES + algorithms[algorithm].states);
     const fnn_tensor *hyper = c->in[HYPER];
-    char name[32];
     if (hyper->dtype != FNN_FLOAT64 || hyper->ndim != 1 || hyper->shape[0] != n ||
         !fnn_is_contiguous(hyper)) {
         return fnn_fail(
@@ -201,7 +201,6 @@ fnn_status fnn_infer_step(fnn_call *c) {
     }
     for (int i = 1; i < c->n_in; i++) {
         const fnn_tensor *t = c->in[i], *p = c->in[1 + (i - 1) % c->count];
-        name_of(c, i, name, sizeof name);
         if (t == NULL) {
             continue;
         }
@@ -210,17 +209,18 @@ fnn_status fnn_infer_step(fnn_call *c) {
                 return fnn_fail(
                     c->err, FNN_ERR_VALUE,
                     "%s: expected %s of dtype float64 and shape (), got %s %s",
-                    c->op->name, name, fnn_dtype_name(t->dtype), FNN_SHAPE(t));
+                    c->op->name, INPUT_NAME(i), fnn_dtype_name(t->dtype), FNN_SHAPE(t));
             }
         } else if (!fnn_is_float(t->dtype)) {
             return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected float %s, got %s",
-                            c->op->name, name, fnn_dtype_name(t->dtype));
+                            c->op->name, INPUT_NAME(i), fnn_dtype_name(t->dtype));
         } else if (!same_shape(t, p) || !fnn_is_contiguous(t)) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "%s: expected contiguous %s like the parameter, %s %s, got "
                             "%s %s at position %d",
-                            c->op->name, name, fnn_dtype_name(p->dtype), FNN_SHAPE(p),
-                            fnn_dtype_name(t->dtype), FNN_SHAPE(t), (i - 1) % c->count);
+                            c->op->name, INPUT_NAME(i), fnn_dtype_name(p->dtype),
+                            FNN_SHAPE(p), fnn_dtype_name(t->dtype), FNN_SHAPE(t),
+                            (i - 1) % c->count);
         }
     }
     return FNN_OK;

@@ -39,12 +39,6 @@ class Adadelta(Optimizer):
     hyperparameters = ("lr", "rho", "eps", "weight_decay")
     states: ClassVar[Mapping[str, str]] = {"square_avg": "", "acc_delta": ""}
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "rho": "in [0, 1]",
-        "eps": ">= 0",
-        "weight_decay": ">= 0",
-    }
 
     def __init__(
         self,

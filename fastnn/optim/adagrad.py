@@ -42,12 +42,6 @@ class Adagrad(Optimizer):
     hyperparameters = ("lr", "lr_decay", "weight_decay", "eps")
     states: ClassVar[Mapping[str, str]] = {"sum": ""}
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "lr_decay": ">= 0",
-        "weight_decay": ">= 0",
-        "eps": ">= 0",
-    }
 
     def __init__(
         self,

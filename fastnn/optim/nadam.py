@@ -40,17 +40,9 @@ class NAdam(Optimizer):
 
     algorithm = "nadam"
     hyperparameters = ("lr", "betas", "eps", "weight_decay", "momentum_decay")
-    pairs = ("betas",)
     states: ClassVar[Mapping[str, str]] = {"exp_avg": "", "exp_avg_sq": ""}
     flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0, "mu_product": 1.0}
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "betas": "in [0, 1)",
-        "eps": ">= 0",
-        "weight_decay": ">= 0",
-        "momentum_decay": ">= 0",
-    }
 
     def __init__(
         self,

@@ -21,14 +21,24 @@ from fastnn._core import Tensor
 from fastnn.nn.module import clear_grad
 from fastnn.ops.optim import optimizer_step
 
-# What a range of an option is called, and says.
-WITHIN: dict[str, Callable[[float], bool]] = {
-    ">= 0": lambda v: v >= 0,
-    "> 0": lambda v: v > 0,
-    "in [0, 1)": lambda v: 0 <= v < 1,
-    "in [0, 1]": lambda v: 0 <= v <= 1,
-    "any": lambda v: True,
+# The ranges of options, in words and as a test. One table: an option that two optimizers
+# share means the same in both. What is not here may be any number.
+Range = tuple[str, Callable[[float], bool]]
+ANY: Range = ("a number", lambda v: True)
+POSITIVE: Range = (">= 0", lambda v: v >= 0)
+FRACTION: Range = ("in [0, 1]", lambda v: 0 <= v <= 1)
+RANGES: dict[str, Range] = {
+    "lr": POSITIVE,
+    "lr_decay": POSITIVE,
+    "momentum": POSITIVE,
+    "momentum_decay": POSITIVE,
+    "weight_decay": POSITIVE,
+    "eps": POSITIVE,
+    "alpha": FRACTION,
+    "rho": FRACTION,
+    "betas": ("in [0, 1)", lambda v: 0 <= v < 1),
 }
+PAIRS = ("betas",)  # options that are two numbers
 
 
 def as_number(who: str, option: str, value: Any) -> float:
@@ -125,8 +135,6 @@ class Optimizer:
     algorithm: ClassVar[str] = ""
     # Options that are numbers, in the order in which the kernel reads them.
     hyperparameters: ClassVar[tuple[str, ...]] = ()
-    # Those of them that are pairs of numbers.
-    pairs: ClassVar[tuple[str, ...]] = ()
     # States like the parameter, in the kernel's order, and the option that each is for;
     # "" for those of every step.
     states: ClassVar[Mapping[str, str]] = {}
@@ -134,8 +142,6 @@ class Optimizer:
     flags: ClassVar[tuple[str, ...]] = ("maximize",)
     # Numbers that a parameter's state counts, float64 (), and where they begin.
     counters: ClassVar[Mapping[str, float]] = {}
-    # The ranges of options, by their names in WITHIN.
-    ranges: ClassVar[Mapping[str, str]] = {}
 
     param_groups: list[ParamGroup]
     state: dict[Tensor, dict[str, Any]]
@@ -173,20 +179,19 @@ class Optimizer:
         name = type(self).__name__
         for option in self.hyperparameters:
             values = group[option]
-            if option in self.pairs:
+            if option in PAIRS:
                 if not (isinstance(values, tuple | list) and len(values) == 2):
                     raise TypeError(
                         f"{name}: expected {option} as 2 numbers, got {values!r}"
                     )
             else:
                 values = (values,)
-            for value in values:
-                number = as_number(name, option, value)
-                allowed = self.ranges.get(option, "any")
-                if not WITHIN[allowed](number):
-                    raise ValueError(
-                        f"{name}: expected {option} {allowed}, got {group[option]}"
-                    )
+            numbers = [as_number(name, option, value) for value in values]
+            allowed, within = RANGES.get(option, ANY)
+            if not all(map(within, numbers)):
+                raise ValueError(
+                    f"{name}: expected {option} {allowed}, got {group[option]}"
+                )
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.

@@ -41,16 +41,9 @@ class RAdam(Optimizer):
 
     algorithm = "radam"
     hyperparameters = ("lr", "betas", "eps", "weight_decay")
-    pairs = ("betas",)
     states: ClassVar[Mapping[str, str]] = {"exp_avg": "", "exp_avg_sq": ""}
     flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "betas": "in [0, 1)",
-        "eps": ">= 0",
-        "weight_decay": ">= 0",
-    }
 
     def __init__(
         self,

@@ -48,13 +48,6 @@ class RMSprop(Optimizer):
         "grad_avg": "centered",
     }
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "alpha": "in [0, 1]",
-        "eps": ">= 0",
-        "weight_decay": ">= 0",
-        "momentum": ">= 0",
-    }
 
     def __init__(
         self,

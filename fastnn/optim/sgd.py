@@ -42,11 +42,6 @@ class SGD(Optimizer):
     hyperparameters = ("lr", "momentum", "dampening", "weight_decay")
     states: ClassVar[Mapping[str, str]] = {"momentum_buffer": "momentum"}
     flags = ("nesterov", "maximize")
-    ranges: ClassVar[Mapping[str, str]] = {
-        "lr": ">= 0",
-        "momentum": ">= 0",
-        "weight_decay": ">= 0",
-    }
 
     def __init__(
         self,
