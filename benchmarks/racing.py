@@ -10,7 +10,6 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastnn
+from fastnn._info import cpu
 
 try:
     import torch
@@ -51,25 +51,13 @@ def race(
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        with open("/proc/cpuinfo") as f:
-            for line in f:
-                if line.startswith("model name"):
-                    return line.split(":")[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def headline() -> str:
     """Versions, the machine and how many threads."""
     fastnn.set_num_threads(1)
     peer = "absent" if torch is None else torch.__version__
     return (
         f"fastnn {fastnn.__version__} ({fastnn.isa()}), NumPy {np.__version__}, PyTorch "
-        f"{peer}; {cpu()}; one thread each"
+        f"{peer}; {cpu()['name']}; one thread each"
     )
 
 

@@ -2,26 +2,10 @@
 
 import numpy as np
 import pytest
+from test_module import Net
 
 import fastnn
 from fastnn import nn
-
-
-class Net(nn.Module):
-    """Parameters, buffers and children of every kind."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(fastnn.ones(2))
-        self.first = nn.Linear(3, 4)
-        self.rest = nn.Sequential(nn.ReLU(), nn.Linear(4, 2))
-        self.register_buffer("mean", fastnn.zeros(2))
-        self.register_buffer("scratch", fastnn.zeros(2), persistent=False)
-        self.register_buffer("nothing", None)
-        self.number = 3
-
-    def forward(self, x):
-        return self.rest(self.first(x)) * self.scale + self.mean
 
 
 def test_state_dict():

@@ -126,8 +126,7 @@ def clip_grad_value_(
     with fastnn.no_grad():
         for p in _listed("clip_grad_value_", parameters):
             if p.grad is not None:
-                g = p.grad.detach()
-                g.copy_(fastnn.minimum(fastnn.maximum(g, -clip_value), clip_value))
+                p.grad.detach().clamp_(-clip_value, clip_value)
 
 
 def _listed(name: str, tensors: Any) -> list[Tensor]:
