@@ -65,8 +65,9 @@ typedef struct fnn_storage {
     _Atomic int64_t refs;
     void *data;
     int64_t nbytes;
-    int32_t device;
+    int16_t device;
     bool read_only;
+    int32_t exports;                /* views that others write through: NumPy, DLPack */
     uint64_t version;               /* bumped by every write; checked by the tape */
     uint64_t history;               /* bumped by writes that the tape recorded */
     void (*release)(void *context); /* NULL: the allocator's own block */
@@ -121,6 +122,7 @@ fnn_storage *fnn_storage_wrap(void *data, int64_t nbytes, void (*release)(void *
                               void *context); /* foreign memory; refs 1 */
 void fnn_storage_retain(fnn_storage *s);
 void fnn_storage_release(fnn_storage *s);
+void fnn_count_export(fnn_storage *s, int by); /* +1, -1; thread safe */
 void fnn_memory_stats_read(fnn_memory_stats *out);
 void fnn_memory_empty_cache(void);
 

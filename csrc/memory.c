@@ -309,6 +309,7 @@ static fnn_storage *fill_storage(block *b, void *data, int64_t nbytes) {
     s->nbytes = nbytes;
     s->device = FNN_CPU_DEVICE;
     s->read_only = false;
+    s->exports = 0;
     s->version = 0;
     s->history = 0;
     s->release = NULL;
@@ -336,6 +337,10 @@ fnn_storage *fnn_storage_wrap(void *data, int64_t nbytes, void (*release)(void *
 void fnn_storage_retain(fnn_storage *s) {
     /* Relaxed: whoever retains holds a reference already. */
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+}
+
+void fnn_count_export(fnn_storage *s, int by) {
+    __atomic_fetch_add(&s->exports, by, __ATOMIC_RELAXED);
 }
 
 void fnn_storage_release(fnn_storage *s) {

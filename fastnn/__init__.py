@@ -68,9 +68,16 @@ def are_deterministic_algorithms_enabled() -> _Any:
 if _TYPE_CHECKING:
     from fastnn import data as data
     from fastnn import datasets as datasets
+    from fastnn import plan as plan
     from fastnn import train as train
+    from fastnn.plan import compile as compile
 
-_LAZY = ("data", "datasets", "train")  # parts that `import fastnn` need not wait for
+_LAZY = (
+    "data",
+    "datasets",
+    "plan",
+    "train",
+)  # parts that `import fastnn` need not wait for
 
 if not _TYPE_CHECKING:
 
@@ -79,6 +86,10 @@ if not _TYPE_CHECKING:
             import importlib
 
             return importlib.import_module(f"fastnn.{name}")
+        if name == "compile":
+            from fastnn.plan import compile
+
+            return compile
         from fastnn._absent import absent
 
         raise absent("fastnn", name)

@@ -10,6 +10,7 @@ from samples import ROWS, arguments, callable_for
 import fastnn
 from fastnn import _core
 from fastnn.autograd import gradcheck, gradgradcheck
+from fastnn.ops._record import recording
 from fastnn.ops._registry import COMPOSITES, NO_GRADIENT, PUBLIC, REFERENCES
 
 TABLE = {o.name: o for o in _core.all_ops()}
@@ -240,11 +241,8 @@ def test_a_recorded_call_can_be_replayed(name, k):
     args = arguments(name, sample, fastnn.float32)
     given = flat(args)
     copies = [a.clone() for a in given]
-    _core.set_recorder(lambda *call: tape.append(call))
-    try:
+    with recording(lambda *call: tape.append(call)):
         result = callable_for(name)(*args, **sample.kwargs)
-    finally:
-        _core.set_recorder(None)
     assert tape
     kept = [fastnn.tensor(a) for a in arrays(outcome(name, args, result))]
     for a, b in zip(

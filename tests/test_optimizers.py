@@ -11,6 +11,7 @@ import pytest
 
 import fastnn
 from fastnn import optim
+from fastnn.ops._record import recording
 from fastnn.ops._registry import REFERENCES
 
 DECAY = [{}, {"weight_decay": 0.1}]
@@ -233,11 +234,8 @@ def test_one_call_of_the_kernel_for_a_group(name):
     params, optimizer = make(name, values)
     run(params, optimizer, gradients, 2)
     calls = []
-    fastnn._core.set_recorder(lambda op, *rest: calls.append(op.name))
-    try:
+    with recording(lambda op, *rest: calls.append(op.name)):
         optimizer.step()
-    finally:
-        fastnn._core.set_recorder(None)
     assert calls == [f"{optimizer.algorithm}_step"]
 
 

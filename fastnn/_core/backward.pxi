@@ -88,6 +88,8 @@ cdef int send(dict pending, list heap, Node node, int output, Tensor g) except -
 
 cdef Tensor apply_hooks(dict hooks, Tensor g):
     for hook in list(hooks.values()):
+        if recorder is not None:
+            recorder.effect("a hook on a gradient was called")
         replaced = hook(g)
         if replaced is not None:
             if not isinstance(replaced, Tensor):
@@ -123,21 +125,32 @@ os.register_at_fork(after_in_child=_new_lock)  # its holder may not exist in the
 
 cdef int add_to_leaf(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
     cdef Tensor old = leaf.gradient
+    if recorder is not None:
+        recorder.gradient_read(leaf, old)
     if old is not None:
         if not create_graph and not old.tracked and old.t.storage.refs == 1 and \
                 not old.t.storage.read_only:
             run_op(ADD_, (old, g), None)
         else:
             leaf.gradient = run_op(ADD, (old, g), None)
+            tell_gradient(leaf)
         return 0
     if create_graph:
         leaf.gradient = run_op(COPY, (g,), None)  # g may be the user's, or another leaf's
+        tell_gradient(leaf)
         return 0
     if g.t.storage.refs > 1 or g.is_view or not fnn_is_contiguous(&g.t) or \
             <size_t> g.t.storage in taken:
         g = run_op(COPY, (g,), None)
     taken.add(<size_t> g.t.storage)
     leaf.gradient = alias(g)
+    tell_gradient(leaf)
+    return 0
+
+
+cdef int tell_gradient(Tensor leaf) except -1:
+    if recorder is not None:
+        recorder.gradient_set(leaf)
     return 0
 
 

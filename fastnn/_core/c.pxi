@@ -7,6 +7,9 @@ cdef extern from *:
     """
     int fnn_grad_enabled
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *o)
+
 cdef extern from "core.h" nogil:
     int FNN_MAX_DIMS
     int FNN_MAX_ATTRS
@@ -23,8 +26,11 @@ cdef extern from "core.h" nogil:
         void *data
         int64_t nbytes
         bint read_only
+        int32_t exports
         uint64_t version
         uint64_t history
+        void (*release)(void *) noexcept
+        void *context
     ctypedef struct fnn_tensor:
         fnn_storage *storage
         char *data
@@ -51,6 +57,7 @@ cdef extern from "core.h" nogil:
                                   void (*release)(void *) noexcept, void *context)
     void fnn_storage_retain(fnn_storage *s)
     void fnn_storage_release(fnn_storage *s)
+    void fnn_count_export(fnn_storage *s, int by)
     void fnn_memory_stats_read(fnn_memory_stats *out)
     void fnn_memory_empty_cache()
     int fnn_num_threads()
@@ -109,3 +116,61 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fnn_kernels:
         fnn_peak_fn peak[2]
     const fnn_kernels *fnn_k
+
+cdef extern from "plan/plan.h" nogil:
+    int FNN_ARGUMENT, FNN_HELD, FNN_ARENA, FNN_FRESH
+    ctypedef struct fnn_plan_buffer:
+        int home
+        int index
+        fnn_storage *storage
+    ctypedef union fnn_plan_number:
+        int64_t i
+        double f
+        uint8_t b
+    ctypedef struct fnn_plan_value:
+        int buffer
+        bint given
+        fnn_tensor layout
+        int64_t factor[8]
+        int64_t number_factor
+        fnn_plan_number number
+    ctypedef struct fnn_plan_scale:
+        int attr
+        int at
+        int64_t factor
+    ctypedef struct fnn_plan_call:
+        int count
+        uint32_t weak_in
+        bint into
+        int *in_ "in"
+        int out[4]
+        fnn_attr *attr
+        fnn_plan_scale *scales
+    ctypedef struct fnn_program:
+        int n_buffers, n_values, n_calls, n_arguments, n_fresh, n_groups
+        fnn_plan_buffer *buffers
+        fnn_plan_value *values
+        fnn_plan_call *calls
+        int *arguments
+        int (*groups)[2]
+    fnn_program *fnn_program_new(int buffers, int values, int calls, int arguments, int groups)
+    bint fnn_program_call(fnn_program *p, int call, const fnn_op *op, int n_in, int n_scales)
+    void fnn_program_free(fnn_program *p)
+    ctypedef struct fnn_exec
+    ctypedef struct fnn_exec_facts:
+        int64_t arena_bytes, workspace_bytes, unshared_bytes, fresh_bytes, touched
+        int steps
+    fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
+                            int64_t batch, int threads, fnn_exec **out, fnn_error *err)
+    void fnn_exec_free(fnn_exec *e)
+    const fnn_exec_facts *fnn_exec_facts_of(const fnn_exec *e)
+    const fnn_tensor *fnn_exec_value(const fnn_exec *e, int value)
+    int64_t fnn_exec_offset(const fnn_exec *e, int value)
+    int64_t fnn_exec_fresh_bytes(const fnn_exec *e, int fresh)
+    int64_t fnn_exec_place(const fnn_exec *e, int buffer)
+    void fnn_exec_bind_arena(fnn_exec *e, char *arena)
+    void fnn_exec_bind_argument(fnn_exec *e, int argument, char *data)
+    void fnn_exec_bind_fresh(fnn_exec *e, int fresh, char *data)
+    fnn_status fnn_exec_run(fnn_exec *e, int *failed, fnn_error *err)
+    fnn_status fnn_exec_profile(fnn_exec *e, int64_t *nanoseconds, int *first_call,
+                                fnn_error *err)

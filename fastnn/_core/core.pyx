@@ -11,6 +11,7 @@ One extension module from a few parts:
     tape.pxi     Node: a recorded call
     backward.pxi the backward pass over nodes
     interop.pxi  NumPy, DLPack, scalars, pickling
+    plan.pxi     plans: programs, replays, the way into a compiled function
 """
 
 import cython
@@ -41,6 +42,7 @@ include "writes.pxi"
 include "tape.pxi"
 include "backward.pxi"
 include "interop.pxi"
+include "plan.pxi"
 
 
 def _start():

@@ -9,6 +9,7 @@ cdef class Memory:
 
     def __dealloc__(self):
         if self.storage != NULL:
+            fnn_count_export(self.storage, -1)
             fnn_storage_release(self.storage)
 
 
@@ -41,6 +42,8 @@ cdef Tensor from_array(cnp.ndarray a):
         Py_DECREF(a)
         raise MemoryError()
     y.t.storage.read_only = not cnp.PyArray_ISWRITEABLE(a)
+    if recorder is not None:
+        recorder.made(y, True)
     return y
 
 
@@ -167,6 +170,8 @@ def _numpy(Tensor self, *, bint force=False):
     cdef cnp.ndarray a
     cdef Memory owner
     check_made(self)
+    if recorder is not None:
+        recorder.read(self, "numpy()")
     if self.tracked and not force:
         raise RuntimeError("numpy: expected a tensor that does not require grad (hint: "
                            "detach().numpy())")
@@ -178,6 +183,7 @@ def _numpy(Tensor self, *, bint force=False):
     owner = Memory.__new__(Memory)
     owner.storage = self.t.storage
     fnn_storage_retain(self.t.storage)
+    fnn_count_export(self.t.storage, 1)
     a = cnp.PyArray_New(np.ndarray, self.t.ndim, shape, NUMPY_NUMBER[self.t.dtype], stride,
                         self.t.data, 0, flags, None)
     cnp.set_array_base(a, owner)
@@ -203,6 +209,8 @@ def _item(Tensor self):
 
 cdef object one_element(Tensor self, str name):
     check_made(self)
+    if recorder is not None:
+        recorder.read(self, f"{name}()")
     if fnn_numel(&self.t) != 1:
         hint = " (hint: any() or all())" if name == "bool" else ""
         raise ValueError(f"{name}: expected one element, got shape {self.shape}{hint}")
@@ -247,6 +255,8 @@ def empty(tuple shape, d, str name="empty"):
     if y.t.storage == NULL:
         raise MemoryError(f"{name}: expected {total} bytes of memory")
     y.t.data = <char *> y.t.storage.data
+    if recorder is not None:
+        recorder.made(y, False)
     return y
 
 
@@ -305,6 +315,7 @@ cdef enum:
 
 
 cdef void free_export(Export *e) noexcept:
+    fnn_count_export(e.storage, -1)
     fnn_storage_release(e.storage)
     fnn_free(e)
 
@@ -352,6 +363,9 @@ def _dlpack(Tensor self, *, stream=None, max_version=None, dl_device=None, copy=
         raise MemoryError()
     e.storage = self.t.storage
     fnn_storage_retain(e.storage)
+    fnn_count_export(e.storage, 1)
+    if recorder is not None:
+        recorder.read(self, "__dlpack__()")
     for d in range(self.t.ndim):
         e.shape[d] = self.t.shape[d]
         e.strides[d] = self.t.stride[d]
@@ -480,6 +494,8 @@ def from_dlpack(source):
         PyCapsule_SetName(capsule, b"used_dltensor_versioned")
     else:
         PyCapsule_SetName(capsule, b"used_dltensor")
+    if recorder is not None:
+        recorder.made(y, True)
     return y
 
 

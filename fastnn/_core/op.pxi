@@ -66,6 +66,15 @@ cdef class Op:
         return tuple([n for i, n in enumerate(self.inputs) if self.op.writes >> i & 1])
 
     @property
+    def lists(self):
+        """Names of the inputs that are lists of tensors (tuple of str)."""
+        return tuple([n for i, n in enumerate(self.inputs) if self.op.many >> i & 1])
+
+    def all_attributes(self, tuple args):
+        """The attributes of a call op(*args), defaults filled in (tuple)."""
+        return self.all_attrs(args, self.op.n_in)
+
+    @property
     def differentiable(self):
         """Whether the op has a gradient (bool)."""
         return self.gradient is not None
@@ -106,10 +115,13 @@ def all_ops():
     return list(OPS)
 
 
-def set_recorder(callback):
-    """Calls callback(op, args, outputs) after every op that runs; None stops."""
+def set_recorder(watcher):
+    """Tells watcher (fastnn.ops._record.Recorder) of every op that runs, every value that is
+    read and every gradient that comes or goes; None stops. Returns the one before."""
     global recorder
-    recorder = callback
+    before = recorder
+    recorder = watcher
+    return before
 
 
 cdef int make_ops() except -1:
@@ -373,6 +385,8 @@ cdef object run_op(Op self, tuple args, Tensor out):
                 made += 1
 
             # run
+            if recorder is not None:
+                recorder.before(self, args)
             if op.workspace != NULL:
                 bytes = op.workspace(&c)
                 if bytes > 0:
@@ -427,7 +441,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
         record(self, inputs, n_in, self.all_attrs(args, first_attr), result, <Tensor> first,
                before)
     if recorder is not None:
-        recorder(self, args, result)
+        recorder.after(self, args, result, out is not None)
     return result
 
 

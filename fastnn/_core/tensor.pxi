@@ -140,6 +140,8 @@ cdef class Tensor:
         if self.node is not None and not requires_grad:
             raise RuntimeError("requires_grad_: expected a leaf, got a result of "
                                f"{self.node.name} (hint: detach())")
+        if self.tracked != requires_grad and self.node is None:
+            touch_structure()
         self.tracked = requires_grad
         return self
 
@@ -156,6 +158,8 @@ cdef class Tensor:
     @property
     def grad(self):
         """Gradient accumulated by backward (Tensor), or None."""
+        if recorder is not None:
+            recorder.gradient_read(self, self.gradient)
         return self.gradient
 
     @grad.setter
@@ -165,6 +169,8 @@ cdef class Tensor:
             raise ValueError(f"grad: expected {self.dtype.name} {self.shape}, got "
                              f"{value.dtype.name} {value.shape}")
         self.gradient = value
+        if recorder is not None:
+            recorder.gradient_set(self)
 
     @property
     def retains_grad(self):
@@ -232,6 +238,7 @@ cdef class Tensor:
         fnn_storage_retain(value.t.storage)  # first: value may be self
         self.t = value.t
         self.is_view = False
+        touch_structure()
         if old != NULL:
             fnn_storage_release(old)
 

@@ -11,6 +11,9 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastnn._core import touch_structure
+from fastnn.ops import _record
+
 if TYPE_CHECKING:
     from fastnn.nn.module import Module
 
@@ -46,6 +49,7 @@ class RemovableHandle:
     def __init__(
         self, hooks: dict[int, Hook], hook: Hook, prepend: bool = False
     ) -> None:
+        touch_structure()
         self._hooks, self._number = hooks, next(_numbers)
         others = list(hooks.items()) if prepend else []
         if prepend:
@@ -55,6 +59,7 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook off; more than once is harmless."""
+        touch_structure()
         self._hooks.pop(self._number, None)
 
     def __enter__(self) -> RemovableHandle:
@@ -74,6 +79,8 @@ def call_with_hooks(
     Raises: what forward() or a hook raises, once the hooks that are always called were
         called; RuntimeError for a hook before that returns no pair (args, kwargs).
     """
+    if _record.active is not None:
+        _record.active.effect(f"a forward hook of {type(module).__name__} was called")
     hooks = list(module._hooks.values())  # a hook may remove itself
     after = [hook for hook in hooks if not hook.before]
     result = None

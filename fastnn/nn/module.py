@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import Tensor, touch_structure
 from fastnn.nn._state import LoadResult, load
 from fastnn.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from fastnn.nn.parameter import Parameter, convert
+from fastnn.ops import _record
 
 if TYPE_CHECKING:
     from fastnn.nn.summary import Summary
@@ -61,6 +62,8 @@ class Module:
         raise NotImplementedError(f"{name}: expected a method forward(), found none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _record.active is not None:
+            _record.active.uses(self)
         if self._hooks:
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -88,10 +91,13 @@ class Module:
                     f"{type(self).__name__}.{name}: expected a Tensor or None for a "
                     f"buffer, got {type(value).__name__}"
                 )
+        if old is not value or name not in self.__dict__:
+            _changed(f"attribute {name!r} of {type(self).__name__} was set")
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        _changed(f"attribute {name!r} of {type(self).__name__} was deleted")
         self._forget_buffer(name)
 
     def _forget_buffer(self, name: str) -> None:
@@ -589,11 +595,17 @@ class Module:
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
     """Drop a tensor's gradient, or fill it with zeros."""
-    grad = parameter.grad
-    if grad is None:
-        return
     if set_to_none:
         parameter.grad = None
-    else:
+        return
+    grad = parameter.grad
+    if grad is not None:
         with fastnn.no_grad():
             grad.detach_().zero_()
+
+
+def _changed(what: str) -> None:
+    """Compiled functions look again at the modules that they use."""
+    touch_structure()
+    if _record.active is not None:
+        _record.active.effect(what)

@@ -1,4 +1,4 @@
-"""Watching the ops that run: a callback for a while, in this thread."""
+"""Watching what runs: every op, every value that is read, every gradient that changes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,78 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
-from fastnn._core import Op
+from fastnn._core import Op, Tensor
+
+
+class Recorder:
+    """What the core tells of, while _core.set_recorder has one; here it does nothing.
+
+    Calls come from every thread: a recorder of one thread asks is_mine().
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def is_mine(self) -> bool:
+        """Whether this is the thread in which the recorder was made."""
+        return threading.get_ident() == self._thread
+
+    def before(self, op: Op, args: tuple[Any, ...]) -> None:
+        """An op is about to run; a view never says so."""
+
+    def after(self, op: Op, args: tuple[Any, ...], result: Any, into: bool) -> None:
+        """An op has run; into: it wrote memory that was given (out=)."""
+
+    def made(self, x: Tensor, filled: bool) -> None:
+        """A tensor came from no op: empty memory, or with values of NumPy's or Python's."""
+
+    def read(self, x: Tensor, how: str) -> None:
+        """The program is about to see a tensor's values."""
+
+    def gradient_read(self, x: Tensor, gradient: Tensor | None) -> None:
+        """x.grad was looked at."""
+
+    def gradient_set(self, x: Tensor) -> None:
+        """x.grad is another one."""
+
+    def effect(self, what: str) -> None:
+        """Something happened that no op did, in words."""
+
+    def refuse(self, why: str, hint: str) -> None:
+        """Something happens that a replay could not repeat."""
+
+    def uses(self, thing: Any) -> None:
+        """A module is called, or an optimizer steps."""
+
+
+active: Recorder | None = None  # the one that is told now
+
+
+class _Callback(Recorder):
+    def __init__(self, callback: Callable[[Op, tuple[Any, ...], Any], None]) -> None:
+        super().__init__()
+        self._callback = callback
+
+    def after(self, op: Op, args: tuple[Any, ...], result: Any, into: bool) -> None:
+        if self.is_mine():
+            self._callback(op, args, result)
 
 
 @contextlib.contextmanager
-def recording(callback: Callable[[Op, tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Calls callback(op, arguments, result) after each op that this thread runs.
-
-    One at a time: a recording within another takes its place, and ends it.
-    """
-    thread = threading.get_ident()
-
-    def record(op: Op, args: tuple[Any, ...], result: Any) -> None:
-        if threading.get_ident() == thread:
-            callback(op, args, result)
-
-    _core.set_recorder(record)
+def watching(recorder: Recorder) -> Iterator[None]:
+    """Tells recorder of what runs; one at a time, another one comes back afterwards."""
+    global active
+    before, active = active, recorder
+    _core.set_recorder(recorder)
     try:
         yield
     finally:
-        _core.set_recorder(None)
+        active = before
+        _core.set_recorder(before)
+
+
+def recording(
+    callback: Callable[[Op, tuple[Any, ...], Any], None],
+) -> contextlib.AbstractContextManager[None]:
+    """Calls callback(op, arguments, result) after each op that this thread runs."""
+    return watching(_Callback(callback))

@@ -6,7 +6,6 @@ reads. So a schedule changes a value that the kernel sees, never the recorded ca
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import (
     Callable,
     Iterable,
@@ -17,8 +16,9 @@ from collections.abc import (
 from typing import Any, ClassVar
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import Tensor, touch_structure
 from fastnn.nn.module import clear_grad
+from fastnn.ops import _record
 from fastnn.ops.optim import optimizer_step
 
 # The ranges of options, in words and as a test. One table: an option that two optimizers
@@ -39,6 +39,41 @@ RANGES: dict[str, Range] = {
     "betas": ("in [0, 1)", lambda v: 0 <= v < 1),
 }
 PAIRS = ("betas",)  # options that are two numbers
+
+
+def _is_zero(value: Any) -> Any:
+    """Which of a number, or of several, are 0."""
+    return tuple(v == 0 for v in value) if isinstance(value, tuple) else value == 0
+
+
+class _Watched(dict[Any, Any]):
+    """A dict whose changes compiled functions notice."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        touch_structure()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        touch_structure()
+        super().__delitem__(key)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        touch_structure()
+        super().clear()
+
+    def pop(self, *args: Any) -> Any:
+        """As dict's."""
+        touch_structure()
+        return super().pop(*args)
+
+
+class _States(_Watched):
+    """Each parameter's states by name; a parameter that is asked for has some."""
+
+    def __missing__(self, parameter: Tensor) -> _Watched:
+        self[parameter] = _Watched()
+        return self[parameter]  # type: ignore[no-any-return]
 
 
 def as_number(who: str, option: str, value: Any) -> float:
@@ -93,6 +128,7 @@ class ParamGroup(MutableMapping[str, Any]):
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        old = self._values.get(name)
         if name in self._slots:
             slots = self._slots[name]
             count = slots.stop - slots.start
@@ -105,7 +141,17 @@ class ParamGroup(MutableMapping[str, Any]):
                     f"param_groups: expected {count} numbers for {name!r}, got {value!r}"
                 )
             # The mapping is the tensor's only writer, so both always agree.
+            if _record.active is not None:
+                _record.active.refuse(
+                    f"option {name!r} of an optimizer is set",
+                    "hint: step a scheduler outside, a plan reads what it sets",
+                )
             self.hyper.numpy()[slots] = value
+            old, value_is = _is_zero(old), _is_zero(value)
+        else:
+            value_is = value
+        if old != value_is:  # other calls may follow from it
+            touch_structure()
         self._values[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -159,7 +205,7 @@ class Optimizer:
             )
         self.defaults = dict(defaults)
         self.param_groups = []
-        self.state = defaultdict(dict)
+        self.state = _States()
         if not isinstance(params, Iterable):
             hint = "; write model.parameters()" if callable(params) else ""
             raise TypeError(
@@ -228,6 +274,7 @@ class Optimizer:
         options = {**self.defaults, **param_group}
         del options["params"]
         self.check(options)
+        touch_structure()
         self.param_groups.append(ParamGroup(params, self.hyperparameters, options))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -245,6 +292,8 @@ class Optimizer:
         Returns: what the closure returned, or None.
         """
         loss = None
+        if _record.active is not None:
+            _record.active.uses(self)
         if closure is not None:
             with fastnn.enable_grad():
                 loss = closure()
@@ -396,7 +445,7 @@ class Optimizer:
             self.check({**self.defaults, **group})
         for group, new in zip(self.param_groups, groups, strict=True):
             group.update({k: v for k, v in new.items() if k != "params"})
-        self.state = defaultdict(dict)
+        self.state = _States()
         for i, values in saved.items():
             for key, value in values.items():
                 if key in self.counters:  # PyTorch counts in float32, or in Python

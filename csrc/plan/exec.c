@@ -1,0 +1,553 @@
+/* Executables: a program bound to shapes, and the loop that runs it.
+ *
+ * Binding goes through the ops' own infer rules with addresses that nobody reads: each
+ * buffer seems to start at BASE, so that the data pointers that views compute are offsets.
+ * Then internal buffers get their places, and the calls lie ready: bind_* adds an offset
+ * to a pointer for each value of a buffer, and a run is calls alone. */
+#include "plan/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ops/ops.h"
+#include "plan/arena.h"
+
+#define BASE ((char *)((uintptr_t)1 << 40))
+
+typedef struct {
+    fnn_status (*run)(fnn_call *c);
+    fnn_call *call;
+    int first; /* the call, by number */
+} exec_step;
+
+struct fnn_exec {
+    const fnn_program *program;
+    fnn_exec_facts facts;
+    fnn_tensor *slots;    /* [values] */
+    int64_t *offsets;     /* [values], bytes from the start of the buffer */
+    int64_t *bytes;       /* [buffers] */
+    fnn_lifetime *places; /* [buffers], of internal ones */
+    int *merged;          /* [buffers]: whose memory it uses; itself where its own */
+    fnn_call *calls;      /* [calls] */
+    exec_step *steps;
+    fnn_tensor **ins;      /* of all calls */
+    fnn_attr *attrs;       /* of all calls */
+    int64_t *numbers;      /* [values], those that follow the batch */
+    int *by_home;          /* values in the order of their homes */
+    int *argument, *fresh; /* [n + 1]: where each one's values begin in by_home */
+    int arena, arena_end;  /* the same of the arena */
+    char **base;           /* [buffers]: where it is bound, for checks */
+    char *workspace;
+};
+
+static fnn_home home_of(const fnn_exec *e, int value) {
+    int buffer = e->program->values[value].buffer;
+    return e->program->buffers[buffer].home;
+}
+
+void fnn_exec_free(fnn_exec *e) {
+    if (e == NULL) {
+        return;
+    }
+    free(e->slots);
+    free(e->offsets);
+    free(e->bytes);
+    free(e->places);
+    free(e->merged);
+    free(e->calls);
+    free(e->steps);
+    free(e->ins);
+    free(e->attrs);
+    free(e->numbers);
+    free(e->by_home);
+    free(e->argument);
+    free(e->fresh);
+    free(e->base);
+    free(e);
+}
+
+static fnn_exec *allocate(const fnn_program *p) {
+    fnn_exec *e = calloc(1, sizeof *e);
+    if (e == NULL) {
+        return NULL;
+    }
+    size_t ins = 1, attrs = 1, values = (size_t)p->n_values + 1;
+    size_t buffers = (size_t)p->n_buffers + 1, calls = (size_t)p->n_calls + 1;
+    for (int i = 0; i < p->n_calls; i++) {
+        ins += (size_t)p->calls[i].n_in;
+        attrs += (size_t)p->calls[i].op->n_attr;
+    }
+    e->program = p;
+    e->slots = calloc(values, sizeof *e->slots);
+    e->offsets = calloc(values, sizeof *e->offsets);
+    e->numbers = calloc(values, sizeof *e->numbers);
+    e->by_home = calloc(values, sizeof *e->by_home);
+    e->bytes = calloc(buffers, sizeof *e->bytes);
+    e->places = calloc(buffers, sizeof *e->places);
+    e->merged = calloc(buffers, sizeof *e->merged);
+    e->base = calloc(buffers, sizeof *e->base);
+    e->calls = calloc(calls, sizeof *e->calls);
+    e->steps = calloc(calls, sizeof *e->steps);
+    e->ins = calloc(ins, sizeof *e->ins);
+    e->attrs = calloc(attrs, sizeof *e->attrs);
+    e->argument = calloc((size_t)p->n_arguments + 2, sizeof *e->argument);
+    e->fresh = calloc((size_t)p->n_fresh + 2, sizeof *e->fresh);
+    if (!e->slots || !e->offsets || !e->numbers || !e->by_home || !e->bytes ||
+        !e->places || !e->merged || !e->base || !e->calls || !e->steps || !e->ins ||
+        !e->attrs || !e->argument || !e->fresh) {
+        fnn_exec_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+/* ---- shapes ----------------------------------------------------------------------- */
+
+/* The values that no call makes. */
+static void set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch) {
+    const fnn_program *p = e->program;
+    for (int v = 0; v < p->n_values; v++) {
+        const fnn_plan_value *given = &p->values[v];
+        fnn_tensor *t = &e->slots[v];
+        if (!given->given) {
+            continue;
+        }
+        *t = given->layout;
+        if (given->buffer < 0) {
+            t->data = (char *)(uintptr_t)&given->number;
+            if (given->number_factor != 0) {
+                e->numbers[v] = given->number_factor * batch;
+                t->data = (char *)&e->numbers[v];
+            }
+            continue;
+        }
+        const fnn_plan_buffer *b = &p->buffers[given->buffer];
+        int64_t offset = (int64_t)((uintptr_t)given->layout.data);
+        if (b->home == FNN_HELD) {
+            t->storage = b->storage;
+            t->data = (char *)b->storage->data + offset;
+            continue;
+        }
+        bool follows = false;
+        for (int d = 0; d < t->ndim; d++) {
+            if (given->factor[d] != 0) {
+                t->shape[d] = given->factor[d] * batch;
+                follows = true;
+            }
+        }
+        if (follows) {
+            fnn_set_contiguous(t);
+        }
+        t->data = BASE + offset;
+    }
+    for (int a = 0; a < p->n_arguments; a++) {
+        fnn_tensor *t = &e->slots[p->arguments[a]];
+        *t = arguments[a];
+        t->storage = NULL;
+        t->data = BASE;
+    }
+}
+
+/* Runs infer for call i; gives it its operands. */
+static fnn_status infer(fnn_exec *e, int i, int64_t batch, int threads,
+                        fnn_tensor ***ins, fnn_attr **attrs, fnn_error *err) {
+    const fnn_plan_call *given = &e->program->calls[i];
+    const fnn_op *op = given->op;
+    fnn_call *c = &e->calls[i];
+    fnn_tensor beside[FNN_MAX_OUTPUTS];
+    fnn_tensor *out = &e->slots[given->out[0]];
+    *c = (fnn_call){.op = op,
+                    .n_in = given->n_in,
+                    .count = given->count,
+                    .in = *ins,
+                    .weak_in = given->weak_in,
+                    .attr = *attrs,
+                    .out = given->into ? beside : out,
+                    .threads = threads,
+                    .err = err};
+    for (int k = 0; k < given->n_in; k++) {
+        (*ins)[k] = given->in[k] < 0 ? NULL : &e->slots[given->in[k]];
+    }
+    for (int k = 0; k < op->n_attr; k++) {
+        (*attrs)[k] = given->attr[k];
+    }
+    for (int k = 0; k < given->n_scales; k++) {
+        const fnn_plan_scale *s = &given->scales[k];
+        fnn_attr *a = &(*attrs)[s->attr];
+        *(s->at < 0 ? &a->i : &a->ints[s->at]) = s->factor * batch;
+    }
+    *ins += given->n_in;
+    *attrs += op->n_attr;
+    for (int k = 0; k < op->n_out; k++) {
+        c->out[k].storage = NULL;
+        c->out[k].data = BASE;
+    }
+    FNN_TRY(op->infer(c));
+    if (given->into) {
+        if (beside[0].dtype != out->dtype || beside[0].ndim != out->ndim ||
+            memcmp(beside[0].shape, out->shape, sizeof(int64_t) * (size_t)out->ndim) !=
+                0) {
+            return fnn_fail(err, FNN_ERR_VALUE, "%s: expected out of %s %s, got %s %s",
+                            op->name, fnn_dtype_name(beside[0].dtype),
+                            FNN_SHAPE(&beside[0]), fnn_dtype_name(out->dtype),
+                            FNN_SHAPE(out));
+        }
+        c->out = out;
+    }
+    return FNN_OK;
+}
+
+static bool runs(const fnn_call *c) { return !(c->op->flags & FNN_VIEW); }
+
+/* What every value needs of its buffer, once all shapes are known. */
+static void measure(fnn_exec *e) {
+    const fnn_program *p = e->program;
+    for (int v = 0; v < p->n_values; v++) {
+        const fnn_plan_value *given = &p->values[v];
+        if (given->buffer < 0) {
+            continue;
+        }
+        const fnn_plan_buffer *b = &p->buffers[given->buffer];
+        const fnn_tensor *t = &e->slots[v];
+        const char *from = b->home == FNN_HELD ? b->storage->data : BASE;
+        e->offsets[v] = t->data - from;
+        const char *lo, *hi;
+        fnn_byte_range(t, &lo, &hi);
+        if (hi - from > e->bytes[given->buffer]) {
+            e->bytes[given->buffer] = hi - from;
+        }
+    }
+}
+
+/* ---- memory ----------------------------------------------------------------------- */
+
+static int owner(const fnn_exec *e, int buffer) {
+    while (e->merged[buffer] != buffer) {
+        buffer = e->merged[buffer];
+    }
+    return buffer;
+}
+
+static bool in_arena(const fnn_exec *e, int buffer) {
+    return buffer >= 0 && e->program->buffers[buffer].home == FNN_ARENA;
+}
+
+static bool same_layout(const fnn_tensor *a, const fnn_tensor *b) {
+    return a->dtype == b->dtype && a->ndim == b->ndim && a->data == b->data &&
+           memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0 &&
+           memcmp(a->stride, b->stride, sizeof(int64_t) * (size_t)a->ndim) == 0;
+}
+
+/* An elementwise call may write where an operand lies that dies in it, if both lie
+ * alike and it reads that memory in no other way. last: the last call that uses each
+ * buffer. Only the first definition of a result may move: begun [buffers]. */
+static void share_with_operand(fnn_exec *e, int i, const int *last, const bool *begun) {
+    const fnn_plan_call *given = &e->program->calls[i];
+    const fnn_plan_value *values = e->program->values;
+    const fnn_call *c = &e->calls[i];
+    if (!(c->op->flags & FNN_ELEMENTWISE) || (c->op->flags & FNN_INPLACE) ||
+        given->into || c->op->n_out != 1) {
+        return;
+    }
+    int to = values[given->out[0]].buffer;
+    if (!in_arena(e, to) || begun[to] || e->bytes[to] == 0) {
+        return;
+    }
+    for (int k = 0; k < c->n_in; k++) {
+        int from = given->in[k] < 0 ? -1 : values[given->in[k]].buffer;
+        if (!in_arena(e, from) || last[from] != i || e->bytes[from] != e->bytes[to] ||
+            !same_layout(c->in[k], c->out)) {
+            continue;
+        }
+        bool alone = true;
+        for (int m = 0; m < c->n_in; m++) {
+            alone &= given->in[m] < 0 || values[given->in[m]].buffer != from ||
+                     same_layout(c->in[m], c->out);
+        }
+        if (alone && owner(e, from) != to) {
+            e->merged[to] = owner(e, from);
+            return;
+        }
+    }
+}
+
+static void use(int *first, int *last, bool *begun, int buffer, int at) {
+    if (buffer >= 0) {
+        first[buffer] = first[buffer] < 0 ? at : first[buffer];
+        last[buffer] = at;
+        begun[buffer] = true;
+    }
+}
+
+/* Lifetimes in calls, in-place results, places. */
+static fnn_status place(fnn_exec *e, fnn_error *err) {
+    const fnn_program *p = e->program;
+    size_t n = (size_t)p->n_buffers + 1;
+    int *first = malloc(n * sizeof *first), *last = malloc(n * sizeof *last);
+    bool *begun = calloc(n, sizeof *begun);
+    int64_t total = -1;
+    if (first && last && begun) {
+        for (int b = 0; b < p->n_buffers; b++) {
+            first[b] = last[b] = -1;
+            e->merged[b] = b;
+        }
+        for (int pass = 0; pass < 2; pass++) { /* lifetimes; then in-place results */
+            memset(begun, 0, n * sizeof *begun);
+            for (int i = 0; i < p->n_calls; i++) {
+                const fnn_plan_call *c = &p->calls[i];
+                if (!runs(&e->calls[i])) {
+                    continue;
+                }
+                if (pass == 1) {
+                    share_with_operand(e, i, last, begun);
+                }
+                for (int k = 0; k < c->n_in; k++) {
+                    int v = c->in[k];
+                    use(first, last, begun, v < 0 ? -1 : p->values[v].buffer, i);
+                }
+                for (int k = 0; k < c->op->n_out; k++) {
+                    use(first, last, begun, p->values[c->out[k]].buffer, i);
+                }
+            }
+        }
+        for (int b = 0; b < p->n_buffers; b++) {
+            fnn_lifetime *life = &e->places[b];
+            *life = (fnn_lifetime){.bytes = e->bytes[b], .first = 1, .last = 0};
+            if (in_arena(e, b) && first[b] >= 0 && e->merged[b] == b) {
+                life->first = first[b];
+                life->last = last[b];
+            }
+            e->facts.unshared_bytes += in_arena(e, b) ? e->bytes[b] : 0;
+        }
+        for (int b = 0; b < p->n_buffers; b++) {
+            if (in_arena(e, b) && e->merged[b] != b) {
+                fnn_lifetime *life = &e->places[owner(e, b)];
+                life->last = last[b] > life->last ? last[b] : life->last;
+            }
+        }
+        total = fnn_arena_layout(e->places, p->n_buffers);
+    }
+    free(first);
+    free(last);
+    free(begun);
+    if (total < 0) {
+        return fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to lay it out");
+    }
+    e->facts.arena_bytes = total;
+    return FNN_OK;
+}
+
+/* Values in the order of their homes, for binding. */
+static void sort_by_home(fnn_exec *e) {
+    const fnn_program *p = e->program;
+    int n = 0;
+    for (int a = 0; a <= p->n_arguments; a++) {
+        e->argument[a] = n;
+        for (int v = 0; v < p->n_values && a < p->n_arguments; v++) {
+            int b = p->values[v].buffer;
+            if (b >= 0 && p->buffers[b].home == FNN_ARGUMENT &&
+                p->buffers[b].index == a) {
+                e->by_home[n++] = v;
+            }
+        }
+    }
+    for (int f = 0; f <= p->n_fresh; f++) {
+        e->fresh[f] = n;
+        for (int v = 0; v < p->n_values && f < p->n_fresh; v++) {
+            int b = p->values[v].buffer;
+            if (b >= 0 && p->buffers[b].home == FNN_FRESH && p->buffers[b].index == f) {
+                e->by_home[n++] = v;
+            }
+        }
+    }
+    e->arena = n;
+    for (int v = 0; v < p->n_values; v++) {
+        if (p->values[v].buffer >= 0 && home_of(e, v) == FNN_ARENA) {
+            e->by_home[n++] = v;
+        }
+    }
+    e->arena_end = n;
+}
+
+static void make_steps(fnn_exec *e) {
+    int64_t most = 0;
+    for (int i = 0; i < e->program->n_calls; i++) {
+        fnn_call *c = &e->calls[i];
+        if (!runs(c)) {
+            continue;
+        }
+        int64_t bytes = c->op->workspace ? c->op->workspace(c) : 0;
+        most = bytes > most ? bytes : most;
+        e->steps[e->facts.steps++] =
+            (exec_step){.run = c->op->run[FNN_CPU_DEVICE], .call = c, .first = i};
+        for (int k = 0; k < c->n_in; k++) {
+            e->facts.touched += c->in[k] ? fnn_numel(c->in[k]) : 0;
+        }
+        for (int k = 0; k < c->op->n_out; k++) {
+            e->facts.touched += fnn_numel(&c->out[k]);
+        }
+    }
+    e->facts.workspace_bytes = most;
+    for (int b = 0; b < e->program->n_buffers; b++) {
+        bool fresh = e->program->buffers[b].home == FNN_FRESH;
+        e->facts.fresh_bytes += fresh ? e->bytes[b] : 0;
+    }
+}
+
+fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
+                        int64_t batch, int threads, fnn_exec **out, fnn_error *err) {
+    *out = NULL;
+    fnn_exec *e = allocate(program);
+    if (e == NULL) {
+        return fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to bind it");
+    }
+    set_given(e, arguments, batch);
+    fnn_tensor **ins = e->ins;
+    fnn_attr *attrs = e->attrs;
+    fnn_status status = FNN_OK;
+    for (int i = 0; i < program->n_calls && status == FNN_OK; i++) {
+        status = infer(e, i, batch, threads, &ins, &attrs, err);
+    }
+    if (status == FNN_OK) {
+        measure(e);
+        status = place(e, err);
+    }
+    if (status != FNN_OK) {
+        fnn_exec_free(e);
+        return status;
+    }
+    sort_by_home(e);
+    make_steps(e);
+    e->facts.arena_bytes += e->facts.workspace_bytes;
+    *out = e;
+    return FNN_OK;
+}
+
+/* ---- facts ------------------------------------------------------------------------ */
+
+const fnn_exec_facts *fnn_exec_facts_of(const fnn_exec *e) { return &e->facts; }
+
+const fnn_tensor *fnn_exec_value(const fnn_exec *e, int value) {
+    return &e->slots[value];
+}
+
+int64_t fnn_exec_offset(const fnn_exec *e, int value) { return e->offsets[value]; }
+
+int64_t fnn_exec_fresh_bytes(const fnn_exec *e, int fresh) {
+    for (int b = 0; b < e->program->n_buffers; b++) {
+        const fnn_plan_buffer *buffer = &e->program->buffers[b];
+        if (buffer->home == FNN_FRESH && buffer->index == fresh) {
+            return e->bytes[b];
+        }
+    }
+    return 0;
+}
+
+int64_t fnn_exec_place(const fnn_exec *e, int buffer) {
+    return in_arena(e, buffer) ? e->places[owner(e, buffer)].place : -1;
+}
+
+/* ---- binding ---------------------------------------------------------------------- */
+
+static void bind(fnn_exec *e, int from, int to, char *data) {
+    for (int i = from; i < to; i++) {
+        int v = e->by_home[i];
+        e->slots[v].data = data + e->offsets[v];
+        e->base[e->program->values[v].buffer] = data;
+    }
+}
+
+void fnn_exec_bind_argument(fnn_exec *e, int argument, char *data) {
+    bind(e, e->argument[argument], e->argument[argument + 1], data);
+}
+
+void fnn_exec_bind_fresh(fnn_exec *e, int fresh, char *data) {
+    bind(e, e->fresh[fresh], e->fresh[fresh + 1], data);
+}
+
+void fnn_exec_bind_arena(fnn_exec *e, char *arena) {
+    for (int i = e->arena; i < e->arena_end; i++) {
+        int v = e->by_home[i], b = e->program->values[v].buffer;
+        int64_t at = e->places[owner(e, b)].place;
+        e->base[b] = arena + (at < 0 ? 0 : at);
+        e->slots[v].data = e->base[b] + e->offsets[v];
+    }
+    e->workspace = arena + e->facts.arena_bytes - e->facts.workspace_bytes;
+    for (int i = 0; i < e->program->n_calls; i++) {
+        e->calls[i].workspace = e->workspace;
+    }
+}
+
+/* ---- running ---------------------------------------------------------------------- */
+
+#ifdef FNN_DEBUG
+/* Every operand of call i lies within its buffer, and somewhere at all. */
+static fnn_status check_operands(const fnn_exec *e, int i, fnn_error *err) {
+    const fnn_program *p = e->program;
+    const fnn_plan_call *c = &p->calls[i];
+    for (int k = 0; k < c->n_in + c->op->n_out; k++) {
+        int v = k < c->n_in ? c->in[k] : c->out[k - c->n_in];
+        int b = v < 0 ? -1 : p->values[v].buffer;
+        if (b < 0 || fnn_numel(&e->slots[v]) == 0) {
+            continue;
+        }
+        const char *base =
+            p->buffers[b].home == FNN_HELD ? p->buffers[b].storage->data : e->base[b];
+        int64_t bytes = p->buffers[b].home == FNN_HELD ? p->buffers[b].storage->nbytes
+                                                       : e->bytes[b];
+        const char *lo, *hi;
+        fnn_byte_range(&e->slots[v], &lo, &hi);
+        if (base == NULL || lo < base || hi > base + bytes) {
+            return fnn_fail(
+                err, FNN_ERR_VALUE,
+                "plan: call %d, %s: operand %d of shape %s lies outside its "
+                "buffer of %lld bytes",
+                i, c->op->name, k, FNN_SHAPE(&e->slots[v]), (long long)bytes);
+        }
+    }
+    return FNN_OK;
+}
+#endif
+
+static inline fnn_status run_step(fnn_exec *e, const exec_step *s, fnn_error *err) {
+#ifdef FNN_DEBUG
+    FNN_TRY(check_operands(e, s->first, err));
+#else
+    (void)e;
+#endif
+    s->call->err = err;
+    return s->run(s->call);
+}
+
+fnn_status fnn_exec_run(fnn_exec *e, int *failed, fnn_error *err) {
+    const exec_step *end = e->steps + e->facts.steps;
+    for (const exec_step *s = e->steps; s < end; s++) {
+        fnn_status status = run_step(e, s, err);
+        if (status != FNN_OK) {
+            *failed = s->first;
+            return status;
+        }
+    }
+    return FNN_OK;
+}
+
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+fnn_status fnn_exec_profile(fnn_exec *e, int64_t *nanoseconds, int *first_call,
+                            fnn_error *err) {
+    int64_t before = now();
+    for (int i = 0; i < e->facts.steps; i++) {
+        FNN_TRY(run_step(e, &e->steps[i], err));
+        int64_t after = now();
+        nanoseconds[i] = after - before;
+        first_call[i] = e->steps[i].first;
+        before = after;
+    }
+    return FNN_OK;
+}

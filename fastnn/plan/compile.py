@@ -1,0 +1,371 @@
+"""compile(): a function that is recorded while it runs, and then replayed."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, overload
+
+import fastnn
+from fastnn import _core
+from fastnn._core import Arena, Compiled, Tensor
+from fastnn.ops import _record
+from fastnn.plan.arguments import (
+    LEAF,
+    contiguous,
+    flatten,
+    is_argument,
+    key_of,
+    rebuild,
+)
+from fastnn.plan.capture import Recording
+from fastnn.plan.compare import Comparison, Difference
+from fastnn.plan.errors import CaptureError
+from fastnn.plan.graph import Graph
+from fastnn.plan.plan import Plan
+
+ATTEMPTS = 4  # recordings of one kind of call, before it is given up
+Sizes = tuple[int | None, ...]
+
+
+class Family:
+    """Calls that differ in the first dimensions of their arguments at most.
+
+    Attributes:
+        plans : newest first.
+        pending : recordings that have found no partner yet, by sizes.
+        follows : whether plans may be shared by batch sizes.
+    """
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.pending: OrderedDict[Sizes, list[tuple[Recording, Any]]] = OrderedDict()
+        self.follows = True
+
+
+class CompiledFunction(Compiled):
+    """What compile() returns: call it as the function.
+
+    Attributes:
+        function : what was compiled.
+        plans : the plans there are, those used last first (list of Plan).
+        plan : the one used last. Raises: RuntimeError before there is one.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        dynamic: bool = True,
+        passes: Any = None,
+        cache_size: int = 64,
+        fallback: Callable[[CaptureError], None] | None = None,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(
+                f"compile: expected a function or a Module, got {type(function).__name__}"
+            )
+        if cache_size < 1:
+            raise ValueError(
+                f"compile: expected cache_size of at least 1, got {cache_size}"
+            )
+        self.function = function
+        self.dynamic = dynamic
+        self.passes = passes
+        self.cache_size = cache_size
+        self.fallback = fallback
+        self.eager = False
+        self._arena = Arena()
+        self._families: OrderedDict[Hashable, Family] = OrderedDict()
+        functools.update_wrapper(self, function, updated=())
+
+    # ---- calls ----
+
+    def dispatch(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """A call that no recent replay fits."""
+        if self.eager or _record.active is not None:
+            return self._plainly(args, kwargs, out)
+        leaves: list[Any] = []
+        structure = flatten((args, kwargs), leaves, is_argument)
+        flat = [contiguous(x) for x in leaves]
+        sizes = tuple(x.shape[0] if x.ndim else None for x in flat)
+        key = (
+            key_of(structure),
+            fastnn.is_grad_enabled(),
+            *((_core.dtype_number(x.dtype), tuple(x.shape[1:]), x.ndim) for x in flat),
+        )
+        family = self._families.setdefault(key, Family())
+        self._families.move_to_end(key)
+        for plan in family.plans:
+            if plan.takes(sizes) and plan.is_valid():
+                replay = plan.replay(flat)
+                if not replay.fits(*flat):  # it would write what another argument reads
+                    return self._plainly(args, kwargs, out)
+                if structure == ((LEAF,) * len(flat), {}):
+                    self.remember(replay)
+                self._to_front(family, plan)
+                return replay(*flat, out=out)
+        return self._record(family, structure, leaves, flat, sizes, out)
+
+    def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        leaves: list[Any] = []
+        structure = flatten((args, kwargs), leaves, is_argument)
+        tensors = (x if isinstance(x, Tensor) else fastnn.as_tensor(x) for x in leaves)
+        args, kwargs = rebuild(structure, tensors)
+        return into(self.function(*args, **kwargs), out)
+
+    def _record(
+        self,
+        family: Family,
+        structure: Any,
+        leaves: list[Any],
+        flat: list[Any],
+        sizes: Sizes,
+        out: Any,
+    ) -> Any:
+        """Runs the function eagerly; makes a plan where recordings agree."""
+        tensors = [x if isinstance(x, Tensor) else fastnn.as_tensor(x) for x in flat]
+        shields = [_core.shield(x) for x in tensors]
+        args, kwargs = rebuild(structure, iter(shields))
+        recording = Recording(shields, strict=self.fallback is None)
+        with _record.watching(recording):
+            result = self.function(*args, **kwargs)
+        results: list[Tensor] = []
+        returned = flatten(result, results, lambda x: isinstance(x, Tensor))
+        recording.finish(results)
+        for original, x, shield in zip(leaves, tensors, shields, strict=True):
+            if shield._version:
+                _core.bump_version(x)
+                copy_back(original, x)
+        owners = {_core.layout(s)[0]: x for s, x in zip(shields, tensors, strict=True)}
+        detached = []
+        for y in results:
+            owner = owners.get(_core.layout(y)[0])
+            y = y.detach()
+            detached.append(y if owner is None else _core.unshield(y, owner))
+        problem = recording.problem or self._learn(family, recording, returned, sizes)
+        if problem is not None:
+            if self.fallback is None:
+                raise problem
+            self.eager = True
+            self.forget()
+            self._families.clear()
+            self.fallback(problem)
+        return into(rebuild(returned, iter(detached)), out)
+
+    # ---- plans ----
+
+    def _learn(
+        self, family: Family, recording: Recording, returned: Any, sizes: Sizes
+    ) -> CaptureError | None:
+        """Makes a plan of a recording that agrees with one before."""
+        if family.follows and self.dynamic:
+            for plan in list(family.plans):
+                batch = self._generalise(plan, recording, returned, sizes)
+                if batch is not None:
+                    family.plans.remove(plan)
+                    self._add(family, recording, returned, sizes, batch)
+                    return None
+        before = family.pending.setdefault(sizes, [])
+        why = None
+        if before:
+            old, old_returned = before[-1]
+            try:
+                Comparison(old, recording)
+                if key_of(old_returned) != key_of(returned):
+                    raise Difference("it returned something else")
+            except Difference as difference:
+                why = str(difference)
+            else:
+                del family.pending[sizes]
+                if recording.effects:
+                    return CaptureError(
+                        f"compile: {recording.effects[0]}, which a replay would not "
+                        "repeat (hint: return what is needed, and do the rest outside)"
+                    )
+                self._add(family, recording, returned, sizes, frozenset())
+                return None
+        before.append((recording, returned))
+        if len(before) >= ATTEMPTS:
+            del family.pending[sizes]
+            return CaptureError(
+                f"compile: expected calls that do the same, but after {ATTEMPTS} they "
+                f"still differ: {why} (hint: what changes from call to call must be a "
+                "tensor, given as an argument)"
+            )
+        if len(family.pending) > self.cache_size:
+            family.pending.popitem(last=False)
+        return None
+
+    def _generalise(
+        self, plan: Plan, recording: Recording, returned: Any, sizes: Sizes
+    ) -> frozenset[int] | None:
+        """The arguments that follow the batch, where the recording is the plan's at another
+        batch size; sizes of 0 and 1 are special, since they broadcast."""
+        changed = [
+            i for i, (m, n) in enumerate(zip(plan.sizes, sizes, strict=True)) if m != n
+        ]
+        if not changed or recording.effects:
+            return None
+        pairs = {(plan.sizes[i], sizes[i]) for i in changed}
+        old, new = next(iter(pairs))
+        if len(pairs) != 1 or old is None or new is None or min(old, new) < 2:
+            return None
+        if plan.batch and plan.batch != frozenset(changed):
+            return None
+        if not plan.surroundings.unchanged():
+            return None
+        try:
+            Comparison(plan.recording, recording, (old, new))
+        except Difference:
+            return None
+        if key_of(plan.structure) != key_of(returned):
+            return None
+        return frozenset(changed)
+
+    def _add(
+        self,
+        family: Family,
+        recording: Recording,
+        returned: Any,
+        sizes: Sizes,
+        batch: frozenset[int],
+    ) -> None:
+        plan = Plan(recording, returned, sizes, batch, self._optimise, self._arena)
+        family.plans.insert(0, plan)
+        while sum(len(f.plans) for f in self._families.values()) > self.cache_size:
+            oldest = next(f for f in self._families.values() if f.plans)
+            oldest.plans.pop()
+            self.forget()
+        empty = [k for k, f in self._families.items() if not f.plans and not f.pending]
+        for k in empty:
+            if self._families[k] is not family:
+                del self._families[k]
+        while len(self._families) > 2 * self.cache_size:
+            self._families.popitem(last=False)
+
+    def _to_front(self, family: Family, plan: Plan) -> None:
+        if family.plans[0] is not plan:
+            family.plans.remove(plan)
+            family.plans.insert(0, plan)
+
+    def _optimise(self, graph: Graph, *, inference: bool) -> Graph:
+        from fastnn.plan.passes import optimise
+
+        return optimise(graph, inference=inference, passes=self.passes)
+
+    # ---- what there is ----
+
+    @property
+    def plans(self) -> list[Plan]:
+        """All plans, those of the kinds of calls used last first."""
+        return [p for f in reversed(self._families.values()) for p in f.plans]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan used last."""
+        plans = self.plans
+        if not plans:
+            raise RuntimeError(
+                "compile: expected a function that was called often enough to have a plan "
+                "(two calls that agree; four at most)"
+            )
+        return plans[0]
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"<compiled {name}, {len(self.plans)} plans>"
+
+
+def into(result: Any, out: Any) -> Any:
+    """result, or out with it written there."""
+    if out is None:
+        return result
+    found: list[Tensor] = []
+    flatten(result, found, lambda x: isinstance(x, Tensor))
+    targets: list[Any] = []
+    flatten(out, targets, lambda x: not isinstance(x, tuple | list | dict))
+    if len(found) != len(targets):
+        raise ValueError(
+            f"compile: expected out with {len(found)} tensors, got {len(targets)}"
+        )
+    with fastnn.no_grad():
+        for target, y in zip(targets, found, strict=True):
+            copy_back(target, y.detach())
+    return out
+
+
+def copy_back(target: Any, x: Tensor) -> None:
+    """Writes x into the tensor or array that it stands for."""
+    to = target if isinstance(target, Tensor) else fastnn.from_numpy(target)
+    if to.shape != x.shape or to.dtype is not x.dtype:
+        raise ValueError(
+            f"compile: expected out of {x.dtype.name} {x.shape}, got {to.dtype.name} "
+            f"{to.shape}"
+        )
+    if to.data_ptr() != x.data_ptr():
+        with fastnn.no_grad():
+            to.detach().copy_(x)
+
+
+@overload
+def compile(
+    function: Callable[..., Any],
+    *,
+    dynamic: bool = True,
+    passes: Any = None,
+    cache_size: int = 64,
+    fallback: Callable[[CaptureError], None] | None = None,
+) -> CompiledFunction: ...
+
+
+@overload
+def compile(
+    function: None = None,
+    *,
+    dynamic: bool = True,
+    passes: Any = None,
+    cache_size: int = 64,
+    fallback: Callable[[CaptureError], None] | None = None,
+) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+
+
+def compile(function: Any = None, **options: Any) -> Any:
+    """A function, model or training step as a plan: recorded, optimised, replayed from C.
+
+    The first calls run as they are and are recorded, until two agree (at most four). From
+    then on a call with arguments of that kind runs the recorded ops in one call of C, with
+    the same bits. What changes between calls must be a tensor or NumPy array among the
+    arguments, a parameter, an optimizer's option or state, or a generator's state; other
+    arguments belong to a plan's key, and everything else is frozen. Changed attributes and
+    modes of modules are noticed. Results carry no graph: gradients belong inside.
+
+    Parameters:
+        function : function or Module; its arguments and results may be nested in tuples,
+            lists and dicts. None: a decorator.
+        dynamic : bool: whether one plan serves all batch sizes (first dimensions) above 1,
+            where recordings at two sizes agree; False where the function decides by the
+            batch's size.
+        passes : names of the optimisations to run; None: all.
+        cache_size : int: how many plans are kept, the ones used last.
+        fallback : callable(CaptureError): told once of what cannot be compiled, instead of
+            raising; calls run eagerly from then on.
+
+    Returns: CompiledFunction, called as function is; out= takes tensors or arrays to write
+        the results into.
+
+    Raises: CaptureError in a call whose function cannot be repeated: it reads a value, sets
+        an attribute, or goes on doing something else.
+
+    Example:
+        >>> import fastnn
+        >>> model = fastnn.nn.Linear(4, 2)
+        >>> predict = fastnn.compile(model)
+        >>> x = fastnn.ones(3, 4)
+        >>> all((predict(x) == model(x)).all().item() for _ in range(4))
+        True
+    """
+    if function is None:
+        return lambda f: CompiledFunction(f, **options)
+    return CompiledFunction(function, **options)

@@ -1,0 +1,188 @@
+"""Plan: one recording of a function, optimised, and its replays by argument shapes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastnn import _core
+from fastnn._core import Arena, Replay, Tensor, dtype_number
+from fastnn.plan.arguments import LEAF, rebuild
+from fastnn.plan.capture import Recording
+from fastnn.plan.graph import Buffer, Graph, Value
+from fastnn.plan.lower import Lowered, run_prologue
+from fastnn.plan.surroundings import Surroundings
+
+REPLAYS = 32  # sizes that a plan stays bound to
+
+
+class Plan:
+    """A compiled recording.
+
+    Parameters:
+        recording : Recording, finished.
+        structure : what the function returned, with LEAF for tensors.
+        sizes : the first dimension of each argument (None for those without dimensions).
+        batch : numbers of the arguments whose first dimension follows the batch.
+        optimise : callable(Graph, inference) -> Graph: the passes.
+
+    Attributes:
+        recorded : Graph as recorded.
+        graph : Graph after the passes.
+        inference : whether it changes nothing but what it returns.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        structure: Any,
+        sizes: tuple[int | None, ...],
+        batch: frozenset[int],
+        optimise: Callable[..., Graph],
+        arena: Arena,
+    ) -> None:
+        self.recording = recording
+        self.recorded = recording.graph
+        self.structure = structure
+        self.sizes = sizes
+        self.batch = batch
+        self.grad_mode = recording.grad_mode
+        self._arena = arena
+        written = {b for call in self.recorded.calls for b in call.writes}
+        self.inference = not self.recorded.gradients and not any(
+            b.kind in ("external", "argument") for b in written
+        )
+        self.graph = optimise(self.recorded, inference=self.inference)
+        self._refold()
+        self._lowered = Lowered(self.graph)
+        self.surroundings = Surroundings(recording.used, self._outside())
+        self.checked = _core.structure_version()
+        self._replays: OrderedDict[tuple[int | None, ...], Replay] = OrderedDict()
+
+    def _outside(self) -> list[Tensor]:
+        """The tensors that were there before, each once."""
+        found: dict[Tensor, None] = {}
+        for buffer in self._buffers():
+            if buffer.kind == "external" and buffer.tensor is not None:
+                found[buffer.tensor] = None
+        for leaf, _ in self.recorded.gradients:
+            found[leaf] = None
+        return list(found)
+
+    def _buffers(self) -> Iterator[Buffer]:
+        seen: set[Buffer] = set()
+        for call in self.recorded.calls:
+            for v in (*call.inputs, *call.outputs):
+                if v is not None and v.buffer not in seen:
+                    seen.add(v.buffer)
+                    yield v.buffer
+
+    def _refold(self) -> None:
+        run_prologue(self.graph)
+
+    # ---- whether it may be used ----
+
+    def takes(self, sizes: tuple[int | None, ...]) -> bool:
+        """Whether it is for arguments of these first dimensions."""
+        if sizes == self.sizes:
+            return True
+        if not self.batch:
+            return False
+        follow = {n for i, n in enumerate(sizes) if i in self.batch}
+        return (
+            len(follow) == 1
+            and (follow.pop() or 0) > 1
+            and all(
+                n == m
+                for i, (n, m) in enumerate(zip(sizes, self.sizes, strict=True))
+                if i not in self.batch
+            )
+        )
+
+    def is_valid(self) -> bool:
+        """Whether all that it depends on is as it was."""
+        from fastnn import is_grad_enabled
+
+        if self.grad_mode != is_grad_enabled() or not self._guards_hold():
+            return False
+        now = _core.structure_version()
+        if self.checked != now:
+            if not self.surroundings.unchanged():
+                return False
+            self.checked = now
+            for replay in self._replays.values():
+                replay.structure = now
+        return True
+
+    def _guards_hold(self) -> bool:
+        for leaf, expected in self.recording.guards.items():
+            g = leaf.grad
+            if g is None or expected is None:
+                if g is not expected:
+                    return False
+            elif not _core.same_storage(g, expected):
+                return False
+        return True
+
+    # ---- replays ----
+
+    def replay(self, arguments: list[Any]) -> Replay:
+        """The replay for arguments of these shapes, bound where it is not yet."""
+        sizes = tuple(x.shape[0] if x.ndim else None for x in arguments)
+        found = self._replays.get(sizes)
+        if found is not None and not found.is_current:
+            del self._replays[sizes]
+            found = None
+        if found is None:
+            found = self._bind(arguments, sizes)
+            self._replays[sizes] = found
+            if len(self._replays) > REPLAYS:
+                self._replays.popitem(last=False)
+        else:
+            self._replays.move_to_end(sizes)
+        return found
+
+    def _bind(self, arguments: list[Any], sizes: tuple[int | None, ...]) -> Replay:
+        graph, number = self.graph, self._lowered.values
+        written = list(dict.fromkeys(b for call in graph.calls for b in call.writes))
+        sources = dict.fromkeys(
+            v.buffer.tensor
+            for call in graph.prologue
+            for v in call.inputs
+            if v is not None
+            and v.buffer.tensor is not None
+            and v.buffer.kind == "external"
+        )
+        batch = next((sizes[i] for i in sorted(self.batch)), 0) or 0
+        plain = self.structure is LEAF
+        return Replay(
+            self._lowered.program,
+            [(dtype_number(x.dtype), tuple(x.shape)) for x in arguments],
+            batch,
+            self._arena,
+            [number[v] for v in graph.outputs],
+            None if plain else self._rebuild,
+            [(p, None if v is None else number[v]) for p, v in graph.gradients],
+            list(self.recording.guards.items()),
+            [
+                b.tensor
+                for b in written
+                if b.tensor is not None and b.kind == "external"
+            ],
+            tuple(b.index for b in written if b.kind == "argument"),
+            list(sources),
+            self._refold,
+            self.grad_mode,
+        )
+
+    def _rebuild(self, tensors: list[Tensor]) -> Any:
+        return rebuild(self.structure, iter(tensors))
+
+    def number(self, value: Value) -> int:
+        """The value's number in the program."""
+        return self._lowered.values[value]
+
+    def place(self, buffer: Buffer) -> int:
+        """The buffer's number in the program; -1 where it has none."""
+        return self._lowered.buffers.get(buffer, -1)
