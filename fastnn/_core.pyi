@@ -487,6 +487,7 @@ def layout(
     tuple[builtins.int, ...],
     tuple[builtins.int, ...],
 ]: ...
+def storage_elements(x: Tensor) -> builtins.int: ...
 def view_of(
     x: Tensor,
     shape: tuple[builtins.int, ...],

@@ -62,6 +62,12 @@ def layout(Tensor x not None):
     return (<size_t> x.t.storage, x.storage_offset(), x.dtype, x.shape, x.stride())
 
 
+def storage_elements(Tensor x not None):
+    """How many elements of x's dtype its storage holds (int)."""
+    check_made(x)
+    return x.t.storage.nbytes // fnn_dtype_size(x.t.dtype)
+
+
 def view_of(Tensor x not None, tuple shape, tuple strides, Py_ssize_t offset):
     """Elements of x's storage from `offset` on, seen with that shape and strides.
 

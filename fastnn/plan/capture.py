@@ -259,6 +259,7 @@ class Recording(Recorder):
         first: list[Call] = []
         for buffer, x in self._constants.items():
             if buffer not in self._kept:
+                buffer.tensor = own_memory(x)
                 continue
             whole = next(v for k, v in self._values.items() if k[0] == id(buffer))
             buffer.kind, buffer.tensor = "internal", None
@@ -282,6 +283,11 @@ class Recording(Recorder):
             Call(_core.op_named("copy"), [v], (-1,), [out], where=user_line())
         )
         return out
+
+
+def own_memory(x: Tensor) -> Tensor:
+    """A copy of all of x's storage, in which offsets and strides mean the same."""
+    return _core.view_of(x, (_core.storage_elements(x),), (1,), 0).clone()
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import fastnn
 from fastnn import _core
@@ -26,7 +27,17 @@ from fastnn.plan.graph import Graph
 from fastnn.plan.plan import Plan
 
 ATTEMPTS = 4  # recordings of one kind of call, before it is given up
+PENDING = 8  # sizes whose recordings wait for a partner
+ALONE = 32  # recordings without a partner, before there is a warning
 Sizes = tuple[int | None, ...]
+
+
+class Seen(NamedTuple):
+    """A call that was recorded: its recording, what it returned, and its sizes."""
+
+    recording: Recording
+    returned: Any
+    sizes: Sizes
 
 
 class Family:
@@ -34,14 +45,14 @@ class Family:
 
     Attributes:
         plans : newest first.
-        pending : recordings that have found no partner yet, by sizes.
-        follows : whether plans may be shared by batch sizes.
+        pending : what has found no partner yet, by sizes.
+        alone : how many calls found none.
     """
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
-        self.pending: OrderedDict[Sizes, list[tuple[Recording, Any]]] = OrderedDict()
-        self.follows = True
+        self.pending: OrderedDict[Sizes, list[Seen]] = OrderedDict()
+        self.alone = 0
 
 
 class CompiledFunction(Compiled):
@@ -97,6 +108,9 @@ class CompiledFunction(Compiled):
         )
         family = self._families.setdefault(key, Family())
         self._families.move_to_end(key)
+        if len(self._families) > 2 * self.cache_size:
+            self._families.popitem(last=False)
+            self.forget()
         for plan in family.plans:
             if plan.takes(sizes) and plan.is_valid():
                 replay = plan.replay(flat)
@@ -160,20 +174,28 @@ class CompiledFunction(Compiled):
         self, family: Family, recording: Recording, returned: Any, sizes: Sizes
     ) -> CaptureError | None:
         """Makes a plan of a recording that agrees with one before."""
-        if family.follows and self.dynamic:
+        if self.dynamic:
             for plan in list(family.plans):
-                batch = self._generalise(plan, recording, returned, sizes)
-                if batch is not None:
+                if not plan.surroundings.unchanged():
+                    continue
+                seen = Seen(plan.recording, plan.structure, plan.sizes)
+                batch = self._generalise(seen, recording, returned, sizes)
+                if batch is not None and plan.batch in (batch, frozenset()):
                     family.plans.remove(plan)
+                    self._add(family, recording, returned, sizes, batch)
+                    return None
+            for others in list(family.pending.values()):
+                batch = self._generalise(others[-1], recording, returned, sizes)
+                if batch is not None:
+                    family.pending.clear()
                     self._add(family, recording, returned, sizes, batch)
                     return None
         before = family.pending.setdefault(sizes, [])
         why = None
         if before:
-            old, old_returned = before[-1]
             try:
-                Comparison(old, recording)
-                if key_of(old_returned) != key_of(returned):
+                Comparison(before[-1].recording, recording)
+                if key_of(before[-1].returned) != key_of(returned):
                     raise Difference("it returned something else")
             except Difference as difference:
                 why = str(difference)
@@ -186,7 +208,7 @@ class CompiledFunction(Compiled):
                     )
                 self._add(family, recording, returned, sizes, frozenset())
                 return None
-        before.append((recording, returned))
+        before.append(Seen(recording, returned, sizes))
         if len(before) >= ATTEMPTS:
             del family.pending[sizes]
             return CaptureError(
@@ -194,33 +216,40 @@ class CompiledFunction(Compiled):
                 f"still differ: {why} (hint: what changes from call to call must be a "
                 "tensor, given as an argument)"
             )
-        if len(family.pending) > self.cache_size:
+        family.alone += 1
+        if family.alone == ALONE:
+            warnings.warn(
+                f"compile: {ALONE} calls of {self!r} were recorded that had no partner: "
+                "their batch sizes differ, and what they do follows the batch in a way "
+                "that no plan can, or sizes never come twice (hint: slices and constants "
+                "that depend on the batch size)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        if len(family.pending) > PENDING:
             family.pending.popitem(last=False)
         return None
 
+    @staticmethod
     def _generalise(
-        self, plan: Plan, recording: Recording, returned: Any, sizes: Sizes
+        seen: Seen, recording: Recording, returned: Any, sizes: Sizes
     ) -> frozenset[int] | None:
-        """The arguments that follow the batch, where the recording is the plan's at another
-        batch size; sizes of 0 and 1 are special, since they broadcast."""
+        """The arguments that follow the batch, where the recording is one seen before at
+        another batch size; sizes of 0 and 1 are special, since they broadcast."""
         changed = [
-            i for i, (m, n) in enumerate(zip(plan.sizes, sizes, strict=True)) if m != n
+            i for i, (m, n) in enumerate(zip(seen.sizes, sizes, strict=True)) if m != n
         ]
         if not changed or recording.effects:
             return None
-        pairs = {(plan.sizes[i], sizes[i]) for i in changed}
+        pairs = {(seen.sizes[i], sizes[i]) for i in changed}
         old, new = next(iter(pairs))
         if len(pairs) != 1 or old is None or new is None or min(old, new) < 2:
             return None
-        if plan.batch and plan.batch != frozenset(changed):
-            return None
-        if not plan.surroundings.unchanged():
+        if key_of(seen.returned) != key_of(returned):
             return None
         try:
-            Comparison(plan.recording, recording, (old, new))
+            Comparison(seen.recording, recording, (old, new))
         except Difference:
-            return None
-        if key_of(plan.structure) != key_of(returned):
             return None
         return frozenset(changed)
 
@@ -238,12 +267,6 @@ class CompiledFunction(Compiled):
             oldest = next(f for f in self._families.values() if f.plans)
             oldest.plans.pop()
             self.forget()
-        empty = [k for k, f in self._families.items() if not f.plans and not f.pending]
-        for k in empty:
-            if self._families[k] is not family:
-                del self._families[k]
-        while len(self._families) > 2 * self.cache_size:
-            self._families.popitem(last=False)
 
     def _to_front(self, family: Family, plan: Plan) -> None:
         if family.plans[0] is not plan:
