@@ -533,7 +533,7 @@ fnn_status fnn_exec_run(fnn_exec *e, int *failed, fnn_error *err) {
     return FNN_OK;
 }
 
-static int64_t now(void) {
+int64_t fnn_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -541,10 +541,10 @@ static int64_t now(void) {
 
 fnn_status fnn_exec_profile(fnn_exec *e, int64_t *nanoseconds, int *first_call,
                             fnn_error *err) {
-    int64_t before = now();
+    int64_t before = fnn_now();
     for (int i = 0; i < e->facts.steps; i++) {
         FNN_TRY(run_step(e, &e->steps[i], err));
-        int64_t after = now();
+        int64_t after = fnn_now();
         nanoseconds[i] = after - before;
         first_call[i] = e->steps[i].first;
         before = after;

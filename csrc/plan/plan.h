@@ -113,5 +113,6 @@ fnn_status fnn_exec_run(fnn_exec *e, int *failed, fnn_error *err);
  * call a step begins with. */
 fnn_status fnn_exec_profile(fnn_exec *e, int64_t *nanoseconds, int *first_call,
                             fnn_error *err);
+int64_t fnn_now(void); /* nanoseconds, monotonic */
 
 #endif

@@ -174,3 +174,4 @@ cdef extern from "plan/plan.h" nogil:
     fnn_status fnn_exec_run(fnn_exec *e, int *failed, fnn_error *err)
     fnn_status fnn_exec_profile(fnn_exec *e, int64_t *nanoseconds, int *first_call,
                                 fnn_error *err)
+    int64_t fnn_now()
