@@ -55,6 +55,12 @@ typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t n, const void *x, void *y);
 
 #define FNN_CHUNK 256 /* elements a chunk of a reduction; part of the bits contract */
 
+/* y[i] = sum of |x|^p, or the largest |x| (FNN_NORM_MAX), over chunk i of x[0..n). */
+typedef enum { FNN_NORM_1, FNN_NORM_2, FNN_NORM_MAX, FNN_NORM_P } fnn_norm;
+typedef void (*fnn_norm_fn)(int kind, double p, ptrdiff_t n, const void *x, double *y);
+/* Whether none of x[0..n) is infinite or NaN. */
+typedef bool (*fnn_finite_fn)(ptrdiff_t n, const void *x);
+
 /* One row of softmax. *max and *sum come back: max_i x_i and sum_i exp(x_i - max). y may be
  * NULL (statistics only). log: y = x - max - log(sum), else exp(x - max) / sum. */
 typedef void (*fnn_softmax_fn)(ptrdiff_t n, const void *x, void *y, bool log, void *max,

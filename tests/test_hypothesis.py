@@ -48,6 +48,7 @@ SETTINGS = settings(
 
 shapes = st.lists(st.sampled_from([0, 1, 1, 2, 3, 5, 17]), max_size=4).map(tuple)
 # Huge sizes are ones that no machine has memory for: 2^31 elements might be allocated.
+LISTS = ("cat", "sgd_step", "total_norm", "scale_", "all_finite")
 HUGE = [2**45, 2**62, 2**63 - 1]
 whole = st.one_of(st.integers(-3, 9), st.sampled_from([-(2**31) - 1, 2**80, *HUGE]))
 
@@ -166,7 +167,7 @@ def test_tensors_of_any_shape_with_plausible_attributes(name):
     @SETTINGS
     @given(st.data())
     def run(data):
-        lists = len(op.inputs) > 4 or name in ("cat", "sgd_step")
+        lists = len(op.inputs) > 4 or name in LISTS
         one = st.lists(blocks(), max_size=4) if lists else blocks()
         inputs = [data.draw(one) for _ in op.inputs]
         if len(inputs) > 1 and lists:

@@ -120,6 +120,58 @@ def test_a_norm_that_is_known():
     assert utils.get_total_norm(made[0].grad, foreach=False).item() > 0
 
 
+def test_clipping_reads_no_value():
+    """So that a whole training step can be recorded: every number stays in a tensor."""
+    made = parameters(*GRADS)
+    tape = []
+    fastnn._core.set_recorder(lambda op, args, result: tape.append((op, args, result)))
+    try:
+        norm = utils.clip_grad_norm_(made, 0.5)
+        finite = utils.all_finite(p.grad for p in made)
+    finally:
+        fastnn._core.set_recorder(None)
+    names = [op.name for op, _, _ in tape]
+    assert names == ["total_norm", "add", "div", "clamp_max", "scale_", "all_finite"]
+    expected = [p.grad.clone() for p in made]
+    values = {}  # the same calls again, on other gradients of the same size
+    for p, g in zip(made, GRADS, strict=True):
+        p.grad.copy_(fastnn.tensor(g))
+    for op, args, result in tape:
+        values[id(result)] = op(*[values.get(id(a), a) for a in args])
+    assert values[id(norm)].item() == norm.item() > 0.5
+    assert values[id(finite)].item() is True
+    for p, e in zip(made, expected, strict=True):
+        np.testing.assert_array_equal(p.grad.numpy(), e.numpy())
+
+
+def test_a_parameter_given_twice_is_scaled_twice():
+    """As in PyTorch, whose loop scales what it is given."""
+    (w,) = parameters([3.0, 4.0])
+    norm = utils.clip_grad_norm_([w, w], 1.0)
+    assert norm.item() == pytest.approx(math.sqrt(50))
+    np.testing.assert_allclose(w.grad.numpy(), np.array([3, 4]) / 50, rtol=1e-5)
+
+
+def test_strided_gradients():
+    w = nn.Parameter(fastnn.zeros(3, 2))
+    w.grad = fastnn.arange(12.0).reshape(2, 6)[:, ::2].T
+    expected = w.grad.numpy().copy()
+    norm = utils.clip_grad_norm_(w, 1.0)
+    assert norm.item() == pytest.approx(np.linalg.norm(expected), rel=1e-6)
+    np.testing.assert_allclose(w.grad.numpy(), expected / norm.item(), rtol=1e-5)
+
+
+def test_all_finite():
+    assert utils.all_finite([]).item() is True
+    made = [fastnn.zeros(5), fastnn.zeros(3, 4, dtype=F64)]
+    assert utils.all_finite(made).item() is True
+    assert utils.all_finite(made[0]).shape == ()
+    made[1][2, 3] = math.nan
+    assert utils.all_finite(iter(made)).item() is False
+    with pytest.raises(TypeError, match="all_finite: expected Tensors, got float"):
+        utils.all_finite([1.0])
+
+
 def test_clip_grad_value():
     made = parameters([-3.0, 0.5, math.nan, math.inf], None, [[0.2]])
     assert utils.clip_grad_value_(made, 0.3) is None
@@ -170,7 +222,7 @@ def test_like_torch():
     torch = pytest.importorskip("torch")
     import inspect
 
-    for name in utils.__all__:
+    for name in set(utils.__all__) - {"all_finite"}:
         ours = inspect.signature(getattr(utils, name)).parameters.values()
         theirs = inspect.signature(getattr(torch.nn.utils, name)).parameters.values()
         assert [(p.name, p.default) for p in ours] == [

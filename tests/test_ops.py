@@ -286,6 +286,8 @@ def test_wrong_kinds_of_argument(name):
         (fastnn.ones(2),) * 12,
         ({},) * 3,
     ]:
+        if args == ([],) and name in ("total_norm", "all_finite"):
+            continue  # of no tensors: 0, and True
         with pytest.raises((TypeError, ValueError, IndexError)) as caught:
             op(*args)
         assert name.rstrip("_") in str(caught.value) or "expected" in str(caught.value)

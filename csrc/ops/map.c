@@ -216,6 +216,11 @@ void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src) {
     (void)run_map(FNN_MAP_copy, dst->dtype, dst, in);
 }
 
+void fnn_multiply(const fnn_tensor *x, const fnn_tensor *factor) {
+    fnn_tensor *in[2] = {(fnn_tensor *)x, (fnn_tensor *)factor};
+    (void)run_map(FNN_MAP_mul, x->dtype, x, in);
+}
+
 fnn_status fnn_run_copy(fnn_call *c) {
     fnn_copy(&c->out[0], c->in[0]);
     return FNN_OK;

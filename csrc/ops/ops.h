@@ -28,6 +28,9 @@ INFER(sum)
 INFER(mean)
 INFER(extremum)
 INFER(arg)
+INFER(total_norm)
+INFER(scale)
+INFER(all_finite)
 INFER(matmul)
 INFER(linear)
 INFER(cat)
@@ -54,6 +57,7 @@ INFER(step)
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
 WORKSPACE(reduce)
+WORKSPACE(total_norm)
 WORKSPACE(argsort)
 WORKSPACE(matmul)
 WORKSPACE(index_select)
@@ -71,6 +75,9 @@ RUN(copy_)
 RUN(reduce)
 RUN(mean)
 RUN(arg)
+RUN(total_norm)
+RUN(scale)
+RUN(all_finite)
 RUN(matmul)
 RUN(linear)
 RUN(cat)
@@ -137,6 +144,8 @@ void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos,
                 ptrdiff_t n);
 /* dst = src with conversion and broadcasting; any strides; may run in parallel. */
 void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src);
+/* x = x factor, for a factor of shape (); any strides; may run in parallel. */
+void fnn_multiply(const fnn_tensor *x, const fnn_tensor *factor);
 /* Narrows t to [start, start + size) of dim. */
 void fnn_narrow(fnn_tensor *t, int64_t dim, int64_t start, int64_t size);
 /* Merges neighbouring dimensions that are one run in memory; drops size 1. */

@@ -10,6 +10,7 @@ from fastnn.ops import (
     distances,
     elementwise,
     indexing,
+    lists,
     logarithms,
     logic,
     losses,

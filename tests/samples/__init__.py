@@ -21,6 +21,7 @@ from samples import (
     copies,
     distances,
     elementwise,
+    lists,
     logarithms,
     logic,
     losses,

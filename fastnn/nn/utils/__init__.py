@@ -1,6 +1,7 @@
 """Help around modules: bounds on gradients, parameters as one vector."""
 
 from fastnn.nn.utils.clip_grad import (
+    all_finite,
     clip_grad_norm_,
     clip_grad_value_,
     clip_grads_with_norm_,
@@ -12,6 +13,7 @@ from fastnn.nn.utils.convert_parameters import (
 )
 
 __all__ = [
+    "all_finite",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",

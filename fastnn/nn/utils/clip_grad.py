@@ -1,4 +1,4 @@
-"""Bounds on gradients: on their norm, all together, or on each element."""
+"""Bounds on gradients: on their norm, all together, or on each element; are they finite."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import fastnn
 from fastnn._core import Tensor
 from fastnn.nn.module import Module
+from fastnn.ops import lists
 
 Tensors = Tensor | Iterable[Tensor]
 
@@ -99,6 +100,22 @@ def clip_grads_with_norm_(
     _scale("clip_grads_with_norm_", grads, max_norm, total_norm)
 
 
+def all_finite(tensors: Tensors) -> Tensor:
+    """Whether no element of any tensor is infinite or NaN; nothing is read out.
+
+    Parameters:
+        tensors : Tensor, or iterable of Tensors.
+
+    Returns: Tensor (), bool; True where there are none.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.utils.all_finite([fastnn.ones(2), fastnn.tensor([float("inf")])])
+        tensor(False)
+    """
+    return lists.all_finite(_listed("all_finite", tensors))
+
+
 def clip_grad_value_(
     parameters: Tensors, clip_value: float, foreach: bool | None = None
 ) -> None:
@@ -149,13 +166,7 @@ def _norm(
     if not p > 0:
         raise ValueError(f"{name}: expected norm_type above 0, got {norm_type}")
     with fastnn.no_grad():
-        full = [x.detach() for x in tensors if x.numel()]
-        norm = _total(full, p) if full else fastnn.zeros(())
-        if p != math.inf and not 0 < norm.item() < math.inf:
-            # Squares of float32 leave its range long before the numbers do.
-            norm = (
-                _total([x.double() for x in full], p).to(norm.dtype) if full else norm
-            )
+        norm = lists.total_norm(tensors, p)
     if error_if_nonfinite and not math.isfinite(norm.item()):
         raise RuntimeError(
             f"{name}: expected gradients with a finite norm, got {norm.item()}; "
@@ -164,28 +175,13 @@ def _norm(
     return norm
 
 
-def _total(tensors: list[Tensor], p: float) -> Tensor:
-    """(sum |x|^p)^(1/p) over all elements of all tensors, none of them empty."""
-    if p == math.inf:
-        return _joined([abs(x).amax() for x in tensors]).amax()
-    if p == 1:
-        return _joined([abs(x).sum() for x in tensors]).sum()
-    if p == 2:
-        return fastnn.sqrt(_joined([(x * x).sum() for x in tensors]).sum())
-    return _joined([(abs(x) ** p).sum() for x in tensors]).sum() ** (1 / p)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    wide = any(x.dtype is fastnn.float64 for x in parts)
-    return fastnn.stack([x.double() for x in parts] if wide else parts)
-
-
 def _scale(name: str, grads: list[Tensor], max_norm: float, norm: Tensor) -> None:
+    """Times max_norm / norm where that is below 1: a tensor, so that nothing is read. A
+    factor of 1 changes no bit; a NaN goes into all gradients, as in PyTorch."""
     if not max_norm >= 0:
         raise ValueError(f"{name}: expected max_norm of at least 0, got {max_norm}")
-    factor = max_norm / (norm.item() + 1e-6)
-    if factor >= 1:
-        return
     with fastnn.no_grad():
-        for g in grads:  # a NaN norm goes into them all, as in PyTorch
-            g.detach().mul_(factor)
+        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        once = len({id(g) for g in grads}) == len(grads)
+        for several in [grads] if once else [[g] for g in grads]:
+            lists.scale_(several, factor)
