@@ -182,7 +182,7 @@ def by_references(name, options, values, gradients, steps):
         else:
             flags = (group["maximize"],)
         values, *state = REFERENCES[f"{row}_step"](
-            group.hyper.numpy(), values, gradients(values), *state, *flags
+            group.hyper.numpy(), None, values, gradients(values), *state, *flags
         )
         state = [None if s[0] is None else s for s in state]
     return values
@@ -223,6 +223,57 @@ def test_the_bias_corrections_of_late_steps(name):
     for p, b in zip(params, before, strict=True):
         moved = np.abs(p.detach().numpy() - b)
         assert np.isfinite(moved).all() and moved.max() < 0.1
+
+
+# ---- steps that are not taken -------------------------------------------------------------
+
+
+def everything(params, optimizer):
+    """The bits of parameters and states."""
+    states = [optimizer.state[p] for p in params]
+    return [p.detach().numpy().tobytes() for p in params] + [
+        (key, x.numpy().tobytes()) for state in states for key, x in state.items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_step_that_is_not_active_changes_no_bit(name, options):
+    values, gradients = problem()
+    params, optimizer = make(name, values, **options)
+    assert optimizer.active is None
+    run(params, optimizer, gradients, 3)
+    before = everything(params, optimizer)
+    optimizer.active = fastnn.tensor(False)
+    run(params, optimizer, gradients, 2)
+    assert everything(params, optimizer) == before
+    optimizer.active.fill_(True)
+    run(params, optimizer, gradients, 2)
+    peers, other = make(name, values, **options)
+    run(peers, other, gradients, 5)
+    assert everything(params, optimizer) == everything(peers, other)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_the_first_step_may_be_one_that_is_not_active(name, options):
+    values, gradients = problem()
+    params, optimizer = make(name, values, **options)
+    optimizer.active = fastnn.tensor(False)
+    run(params, optimizer, gradients, 2)
+    optimizer.active = fastnn.tensor(True)
+    run(params, optimizer, gradients, 3)
+    peers, other = make(name, values, **options)
+    run(peers, other, gradients, 3)
+    assert everything(params, optimizer) == everything(peers, other)
+
+
+@EVERY
+def test_active_is_a_bool_tensor_of_one(name):
+    values, gradients = problem()
+    params, optimizer = make(name, values)
+    for wrong in (True, fastnn.tensor(1.0), fastnn.tensor([True])):
+        optimizer.active = wrong
+        with pytest.raises((TypeError, ValueError), match="_step: expected active"):
+            run(params, optimizer, gradients, 1)
 
 
 # ---- one call for all tensors -----------------------------------------------------------

@@ -1,13 +1,14 @@
 /* Optimizer updates: one pass over the parameters, gradients and states of many tensors.
  *
- * A step counts every tensor's steps up first, one after another. Then the elements of all
- * tensors, end to end, are cut over the threads; each piece works out its tensors' scalars
- * from hyperparameters and step count in float64, and runs the kernel. */
+ * A step that is not active changes nothing. Else every tensor's steps are counted up
+ * first, one after another. Then the elements of all tensors, end to end, are cut over the
+ * threads; each piece works out its tensors' scalars from hyperparameters and step count in
+ * float64, and runs the kernel. */
 #include "ops.h"
 
 #define GRAIN 16384
 
-enum { HYPER, PARAMETERS, GRADIENTS, STATES }; /* the order of a row's inputs */
+enum { HYPER, ACTIVE, PARAMETERS, GRADIENTS, STATES }; /* the order of a row's inputs */
 
 typedef struct {
     const double *hyper;
@@ -199,8 +200,15 @@ fnn_status fnn_infer_step(fnn_call *c) {
             "%s: expected hyper of dtype float64 and shape (%d,), got %s %s",
             c->op->name, n, fnn_dtype_name(hyper->dtype), FNN_SHAPE(hyper));
     }
-    for (int i = 1; i < c->n_in; i++) {
-        const fnn_tensor *t = c->in[i], *p = c->in[1 + (i - 1) % c->count];
+    const fnn_tensor *active = c->in[ACTIVE];
+    if (active != NULL && (active->dtype != FNN_BOOL || active->ndim != 0)) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected active of dtype bool and shape (), got %s %s",
+                        c->op->name, fnn_dtype_name(active->dtype), FNN_SHAPE(active));
+    }
+    for (int i = PARAMETERS; i < c->n_in; i++) {
+        const int position = (i - PARAMETERS) % c->count;
+        const fnn_tensor *t = c->in[i], *p = c->in[PARAMETERS + position];
         if (t == NULL) {
             continue;
         }
@@ -220,7 +228,7 @@ fnn_status fnn_infer_step(fnn_call *c) {
                             "%s %s at position %d",
                             c->op->name, INPUT_NAME(i), fnn_dtype_name(p->dtype),
                             FNN_SHAPE(p), fnn_dtype_name(t->dtype), FNN_SHAPE(t),
-                            (i - 1) % c->count);
+                            position);
         }
     }
     return FNN_OK;
@@ -243,7 +251,7 @@ static void step_range(void *context, int64_t lo, int64_t hi) {
         flags |= c->attr[a].i ? algorithms[algorithm].attr[a] : 0;
     }
     for (int k = 0; k < c->count && hi > 0; k++) {
-        const fnn_tensor *p = c->in[1 + k];
+        const fnn_tensor *p = c->in[PARAMETERS + k];
         int64_t n = fnn_numel(p), from = fnn_max64(lo, 0), to = fnn_min64(hi, n);
         lo -= n;
         hi -= n;
@@ -254,7 +262,7 @@ static void step_range(void *context, int64_t lo, int64_t hi) {
                    .flags = flags};
         void *x[2 + FNN_STEP_STATES] = {NULL};
         for (int s = 0; s < 2 + n_states; s++) {
-            const fnn_tensor *t = c->in[1 + s * c->count + k];
+            const fnn_tensor *t = c->in[PARAMETERS + s * c->count + k];
             if (t != NULL) {
                 x[s] = t->data + from * fnn_dtype_size(t->dtype);
                 f.flags |= s >= 2 ? algorithms[algorithm].has[s - 2] : 0;
@@ -269,11 +277,15 @@ static void step_range(void *context, int64_t lo, int64_t hi) {
 }
 
 fnn_status fnn_run_step(fnn_call *c) {
+    const fnn_tensor *active = c->in[ACTIVE];
+    if (active != NULL && !*(const uint8_t *)active->data) {
+        return FNN_OK;
+    }
     int n_counters = algorithms[c->op->kernel].counters;
     const double *hyper = (const double *)(const void *)c->in[HYPER]->data;
     int64_t total = 0;
     for (int k = 0; k < c->count; k++) {
-        total += fnn_numel(c->in[1 + k]);
+        total += fnn_numel(c->in[PARAMETERS + k]);
         if (n_counters > 0) {
             *counter(c, 0, k) += 1;
         }

@@ -30,6 +30,7 @@ def optimizer_step(
     grads: Sequence[Tensor],
     states: Sequence[Sequence[Tensor] | None],
     *flags: bool,
+    active: Tensor | None = None,
 ) -> None:
     """One step of an optimizer on many tensors, in place.
 
@@ -40,12 +41,14 @@ def optimizer_step(
         states : the row's further lists, each with a contiguous tensor for each parameter;
             None where one is absent.
         flags : the row's attributes.
+        active : bool tensor (): where it is false the call changes nothing, not even
+            step counts; None: it does its work.
 
     Raises: ValueError, TypeError for shapes, dtypes or lengths that do not fit.
     """
     dense = [p.contiguous() for p in params]
     grads = [g.contiguous() for g in grads]
-    ROWS[algorithm](hyper, dense, grads, *states, *flags)
+    ROWS[algorithm](hyper, active, dense, grads, *states, *flags)
     for p, q in zip(params, dense, strict=True):
         if q is not p:
             _copy_(p, q)
@@ -61,10 +64,16 @@ def _of_lists(one: Step) -> Callable[..., Any]:
     """The row's reference: what is written, in the row's order, from lists."""
 
     def of_lists(
-        hyper: Array, params: list[Array], grads: list[Array], *rest: Any
+        hyper: Array,
+        active: Array,
+        params: list[Array],
+        grads: list[Array],
+        *rest: Any,
     ) -> Any:
         lists = [x for x in rest if isinstance(x, list) or x is None]
         flags = rest[len(lists) :]
+        if active is not None and not active:
+            return (params, *lists)
         columns = []
         for k, (p, g) in enumerate(zip(params, grads, strict=True)):
             state = [None if x is None else x[k] for x in lists]

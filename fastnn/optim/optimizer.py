@@ -175,6 +175,21 @@ class Optimizer:
         params : iterable of Tensors, or of mappings with "params" and options of that
             group.
         defaults : mapping of option to value, for groups that do not say.
+
+    Attributes:
+        active : None, or a bool Tensor () that every step reads: where it is false, the
+            step changes neither parameters nor state, not even step counts. So a step can
+            depend on a computed value that nobody reads out.
+
+    Example:
+        >>> import fastnn
+        >>> w = fastnn.nn.Parameter(fastnn.ones(1))
+        >>> sgd = fastnn.optim.SGD([w], lr=1.0)
+        >>> w.grad = fastnn.tensor([float("inf")])
+        >>> sgd.active = fastnn.nn.utils.all_finite(w.grad)
+        >>> sgd.step()
+        >>> w.tolist()
+        [1.0]
     """
 
     # The fused kernel, see fastnn.ops.optim.
@@ -188,6 +203,8 @@ class Optimizer:
     flags: ClassVar[tuple[str, ...]] = ("maximize",)
     # Numbers that a parameter's state counts, float64 (), and where they begin.
     counters: ClassVar[Mapping[str, float]] = {}
+
+    active: Tensor | None = None
 
     param_groups: list[ParamGroup]
     state: dict[Tensor, dict[str, Any]]
@@ -348,6 +365,7 @@ class Optimizer:
             [*lists, *counts],
             *(group[flag] for flag in self.flags),
             *flags,
+            active=self.active,
         )
 
     def _entry(self, p: Tensor, state: dict[str, Any], name: str) -> Tensor:

@@ -83,6 +83,9 @@ class SGD(Optimizer):
         begun = [p for p in params if self.state[p].get("momentum_buffer") is not None]
         ids = {id(p) for p in begun}
         fresh = [p for p in params if id(p) not in ids]
+        if fresh and group["dampening"] and self.active is not None:
+            # Buffers of zeros would dampen the first gradient of the next step.
+            fresh = fresh if self.active.item() else []
         for part, first in ((begun, False), (fresh, True)):
             if part:
                 self.fused(part, group, first)

@@ -55,6 +55,7 @@ def call(
     *flags: bool,
     t: float = 3,
     shapes: Any = SHAPES,
+    active: bool | None = None,
     **hyper: Any,
 ) -> Sample:
     """A step of some tensors; hyper changes hyperparameters by position, as h0=0."""
@@ -62,7 +63,8 @@ def call(
     params = [normal(*s) for s in shapes]
     grads = [normal(*s, key="g") for s in shapes]
     rest = states(kinds, shapes, t)
-    return Sample((np.array(numbers), params, grads, *rest, *flags))
+    flag = None if active is None else np.array(active)
+    return Sample((np.array(numbers), flag, params, grads, *rest, *flags))
 
 
 FLAGS: dict[str, list[tuple[bool, ...]]] = {
@@ -83,26 +85,49 @@ for _name, _kinds in STATES.items():
             call(_name, _kinds, *FLAGS[_name][0], t=0),
             call(_name, _kinds, *FLAGS[_name][0], t=9999),
             call(_name, _kinds, *FLAGS[_name][0], shapes=[]),
+            call(_name, _kinds, *FLAGS[_name][0], active=True),
+            call(_name, _kinds, *FLAGS[_name][0], active=False),
         ],
         big=[call(_name, _kinds, *FLAGS[_name][0], shapes=BIG)],
         hostile=[
-            Hostile((_hyper, [_shape], [_other], *_rest), ValueError, "gradients"),
-            Hostile((_hyper, [_shape], [], *_rest), ValueError, "expected 1 gradients"),
-            Hostile((_hyper, _shape, [_shape], *_rest), TypeError, "sequence"),
-            Hostile((_hyper, [1.0], [_shape], *_rest), TypeError, "parameters"),
-            Hostile((_hyper[:3], [_shape], [_shape], *_rest), ValueError, "hyper"),
             Hostile(
-                (_hyper, [integers(0, 3, 3)], [_shape], *_rest), TypeError, "float"
+                (_hyper, None, [_shape], [_other], *_rest), ValueError, "gradients"
             ),
             Hostile(
-                (_hyper, [_shape], [_shape], *_rest[:-1], [_other]), ValueError, ""
+                (_hyper, None, [_shape], [], *_rest), ValueError, "expected 1 gradients"
             ),
+            Hostile((_hyper, None, _shape, [_shape], *_rest), TypeError, "sequence"),
+            Hostile((_hyper, None, [1.0], [_shape], *_rest), TypeError, "parameters"),
+            Hostile(
+                (_hyper[:3], None, [_shape], [_shape], *_rest), ValueError, "hyper"
+            ),
+            Hostile(
+                (_hyper, None, [integers(0, 3, 3)], [_shape], *_rest),
+                TypeError,
+                "float",
+            ),
+            Hostile(
+                (_hyper, None, [_shape], [_shape], *_rest[:-1], [_other]),
+                ValueError,
+                "",
+            ),
+            Hostile(
+                (_hyper, np.array([True]), [_shape], [_shape], *_rest),
+                ValueError,
+                r"active of dtype bool and shape \(\)",
+            ),
+            Hostile(
+                (_hyper, np.array(1.0), [_shape], [_shape], *_rest),
+                ValueError,
+                "active of dtype bool",
+            ),
+            Hostile((_hyper, True, [_shape], [_shape], *_rest), TypeError, "active"),
             Hostile((_hyper,), TypeError, "inputs"),
         ],
         # adagrad's and nadam's scalars pass through exp and a product or two
         rtol={"float32": 3e-6, "float64": 1e-12},
-        scale=lambda hyper, params, *_: (
+        scale=lambda hyper, active, params, *_: (
             max((np.abs(p).max(initial=0) for p in params), default=0) + 3
         ),
-        float64=(0, *(3 + i for i, kind in enumerate(_kinds) if kind in "tu")),
+        float64=(0, *(4 + i for i, kind in enumerate(_kinds) if kind in "tu")),
     )
