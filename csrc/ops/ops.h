@@ -70,6 +70,7 @@ WORKSPACE(nll)
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
 RUN(map)
 RUN(divide)
+RUN(binary_cross_entropy)
 RUN(copy)
 RUN(copy_)
 RUN(reduce)

@@ -311,6 +311,14 @@ ROWS["binary_cross_entropy"].samples.append(
         note="the ends",
     )
 )
+ROWS["binary_cross_entropy"].hostile += [
+    Hostile((np.array([0.5, bad]), np.array([1.0, 0.0])), ValueError, words)
+    for bad, words in (
+        (-0.25, "expected input from 0 to 1, got values from -0.25 to 0.5"),
+        (1.5, "got values from 0.5 to 1.5 .*with_logits"),
+        (np.nan, "got values from nan to nan"),
+    )
+]
 ROWS["bce_with_logits"].scale = None  # right to the last digits in both tails
 ROWS["bce_with_logits"].samples += [
     Sample((normal(3, 5) * 60, integers(0, 2, 3, 5).astype(float), 1.0), smooth=False),
