@@ -32,7 +32,7 @@ enum {
     FNN_MAP_none = -1
 };
 
-/* The last step of a GEMM: y = act(c + bias). */
+/* The last step of a GEMM: y = act(c + bias + residual). */
 typedef enum {
     FNN_ACT_NONE,
     FNN_ACT_RELU,
@@ -110,8 +110,8 @@ typedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink);
 #define FNN_GEMM_KC 256
 
 /* c[i][j] (+)= sum_p a[i*a_row + p*a_k] * b[p*b_k + j*b_col], i < m, j < n, p < k.
- * `first` stores the sum, else it is added to what c holds. `last` then adds bias[j]
- * (if not NULL) and applies `act`. `packed`: a and b are panels made by pack_a and
+ * `first` stores the sum, else it is added to what c holds. `last` then adds bias[j] and
+ * residual[i][j], which lies as c does (if not NULL), and applies `act`. `packed`: a and b are panels made by pack_a and
  * pack_b. */
 typedef struct {
     ptrdiff_t m, n, k;
@@ -121,7 +121,7 @@ typedef struct {
     ptrdiff_t b_k, b_col;
     void *c;
     ptrdiff_t ldc;
-    const void *bias;
+    const void *bias, *residual;
     int act;
     bool first, last, packed;
     bool b_padded; /* lanes past n are readable: b alone is a packed panel */
@@ -143,9 +143,11 @@ typedef void (*fnn_pack_a_fn)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const v
 typedef void (*fnn_pack_b_fn)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
                               ptrdiff_t col, void *dst);
 #define FNN_GEMM_MARGIN 64
-/* c[i][j] = act(c[i][j] + bias[j*bias_step]), i < m, j < n; bias may be NULL. */
+/* c[i][j] = act(c[i][j] + bias[j*bias_step] + residual[i][j]), i < m, j < n; bias and
+ * residual, which lies as c does, may be NULL. */
 typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
-                              const void *bias, ptrdiff_t bias_step, int act);
+                              const void *bias, ptrdiff_t bias_step,
+                              const void *residual, int act);
 
 typedef struct {
     fnn_tile_fn tile;

@@ -90,6 +90,72 @@ def test_the_epilogue_is_the_ops_one_after_the_other(m, n, k, bias, activation):
     assert_same_bits(got, expected)
 
 
+ACTIVATIONS = [None, "relu", "sigmoid", "tanh", "gelu"]
+
+
+@pytest.mark.parametrize("isa", fastnn._core.isas())
+@pytest.mark.parametrize("dtype", [fastnn.float32, fastnn.float64])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *SIZES,
+        (14, 64, 256),
+        (200, 100, 700),  # A packed, several k-blocks
+        (3, 1200, 300),  # few rows of a large B
+        (4, 30, 20),
+        (70, 1, 300),  # one column
+        (2000, 40, 30),  # B goes past A in panels
+        (300, 900, 600),  # blocked
+    ],
+)
+def test_a_residual_is_added_after_the_bias(shape, dtype, isa):
+    """On every path of the driver, whatever lies where."""
+    m, n, k = shape
+    if isa == "generic" and m * n * k > 10**7:
+        pytest.skip("slow")
+    before = fastnn.isa()
+    linear, linear_act = (
+        fastnn._core.op_named(name) for name in ("linear", "linear_act")
+    )
+    fastnn.manual_seed(m + n + k)
+    x, w, b, r = (fastnn.randn(s).to(dtype) for s in ((m, k), (n, k), (n,), (m, n)))
+    fastnn._core.set_isa(isa)
+    try:
+        for bias in (None, b):
+            for w_ in (w, w.T.contiguous().T):
+                plain = linear(x, w_, bias) + r
+                for code, name in enumerate(ACTIVATIONS):
+                    expected = getattr(fastnn, name)(plain) if name else plain
+                    got = linear_act(x, w_, bias, r, code)
+                    assert_same_bits(got, expected, f"{shape} {name} {bias is None}")
+    finally:
+        fastnn._core.set_isa(before)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (2, 5, 1, 70), (7, 1, 30), (6, 20, 1)])
+def test_a_residual_under_leading_dimensions(shape):
+    """Rows that one stride cannot reach are batches, each with its part of the residual."""
+    fastnn.manual_seed(0)
+    linear, linear_act = (
+        fastnn._core.op_named(name) for name in ("linear", "linear_act")
+    )
+    *lead, n = shape
+    whole = fastnn.randn(*(s + 1 for s in lead), 33)
+    x = whole[tuple(slice(s) for s in lead)]
+    w, b, r = fastnn.randn(n, 33), fastnn.randn(n), fastnn.randn(*shape)
+    for v in (x, x.contiguous(), x.transpose(0, 1).contiguous().transpose(0, 1)):
+        for bias in (None, b):
+            expected = fastnn.tanh(linear(v, w, bias) + r)
+            assert_same_bits(linear_act(v, w, bias, r, 3), expected)
+
+
+def test_a_residual_that_is_not_contiguous_is_refused():
+    linear_act = fastnn._core.op_named("linear_act")
+    x, w, r = fastnn.ones(4, 2), fastnn.ones(3, 2), fastnn.ones(3, 4)
+    with pytest.raises(ValueError, match="linear_act: expected contiguous residual"):
+        linear_act(x, w, None, r.T, 0)
+
+
 def test_special_values_flow_through():
     a = np.array([[np.inf, 1], [np.nan, 0], [1e-40, 1e-40], [3e38, 3e38]], np.float32)
     b = np.array([[1, -1], [1e-40, 1]], np.float32)

@@ -25,8 +25,8 @@ typedef struct {
     ptrdiff_t size; /* bytes of an element */
     gemm_path path;
     bool pack_a, pack_b;
-    bool column; /* transposed: the one bias is added at the end, then the activation */
-    const void *column_bias;
+    bool column; /* transposed: bias and residual are added at the end, then act */
+    const void *column_bias, *column_residual;
     int column_act;
     ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
     ptrdiff_t a_bytes, slice;      /* of a piece's workspace: packed A; all of it */
@@ -63,8 +63,9 @@ static void transpose_column(gemm_job *job) {
     const fnn_gemm_args g = job->g;
     job->column = true;
     job->column_bias = g.bias;
+    job->column_residual = g.residual;
     job->column_act = g.act;
-    job->g.bias = NULL;
+    job->g.bias = job->g.residual = NULL;
     job->g.act = FNN_ACT_NONE;
     job->g.m = 1;
     job->g.n = g.m;
@@ -178,6 +179,13 @@ typedef struct {
     char *pa, *pb; /* packed A and B */
 } gemm_part;
 
+/* What lies in the residual, which may be NULL, where c lies in the result. */
+static const void *residual_at(const gemm_job *job, const void *residual,
+                               const char *c) {
+    return residual == NULL ? NULL
+                            : (const char *)residual + (c - (const char *)job->g.c);
+}
+
 static fnn_tile tile_of(const gemm_job *job) {
     const fnn_gemm_args *g = &job->g;
     return (fnn_tile){.a_row = g->a_row,
@@ -204,6 +212,7 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
                   .c = x->c,
                   .ldc = g->c_row,
                   .bias = x->bias,
+                  .residual = residual_at(job, g->residual, x->c),
                   .act = g->act};
     job->kernel->gemv(&t);
 }
@@ -220,6 +229,7 @@ static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char 
         t->m = height + (i < extra);
         t->a = a;
         t->c = c;
+        t->residual = residual_at(job, job->g.residual, c);
         if (job->pack_a) {
             t->a_row = 1;
             t->a_k = t->m;
@@ -358,8 +368,9 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
             case BLOCKED:
                 run_blocked(job, &x);
             }
-            if (job->column && (job->column_bias != NULL || job->column_act != 0)) {
+            if (job->column) {
                 job->kernel->finish(x.m, x.n, x.c, g->c_row, job->column_bias, 0,
+                                    residual_at(job, job->column_residual, x.c),
                                     job->column_act);
             }
         }

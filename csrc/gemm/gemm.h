@@ -1,4 +1,4 @@
-/* The matrix product: c = act(a @ b + bias), batched, any strides of a and b. */
+/* The matrix product: c = act(a @ b + bias + residual), batched, any strides of a and b. */
 #ifndef FNN_GEMM_H
 #define FNN_GEMM_H
 
@@ -15,8 +15,9 @@ typedef struct {
     int64_t b_batch, b_row, b_col;
     void *c; /* (batch, m, n), columns 1 apart; overlaps neither a nor b */
     int64_t c_batch, c_row;
-    const void *bias; /* (n), or NULL: nothing is added */
-    int act;          /* fnn_activation */
+    const void *bias;     /* (n), or NULL: nothing is added */
+    const void *residual; /* lies as c does and does not overlap it, or NULL */
+    int act;              /* fnn_activation */
     /* Most threads to use; 0: fnn_num_threads(). A caller that keeps a workspace
      * fixes the number here, for the workspace of fnn_gemm_workspace grows with it. */
     int threads;
@@ -25,9 +26,9 @@ typedef struct {
 /* Bytes of workspace that fnn_gemm needs for g, often 0. */
 int64_t fnn_gemm_workspace(const fnn_gemm_args *g);
 
-/* c = act(a @ b + bias). Each element is the sum, in increasing order, of the
- * k-blocks of FNN_GEMM_KC, each one FMA chain from zero in increasing k; then bias,
- * then act: its bits do not depend on m, n, batch, strides, threads or ISA.
+/* c = act(a @ b + bias + residual). Each element is the sum, in increasing order, of
+ * the k-blocks of FNN_GEMM_KC, each one FMA chain from zero in increasing k; then bias,
+ * then residual, then act: its bits do not depend on m, n, batch, strides, threads or ISA.
  * workspace (64-byte aligned for speed) is not shared with another call at the same
  * time. */
 void fnn_gemm(const fnn_gemm_args *g, void *workspace);

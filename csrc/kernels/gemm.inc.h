@@ -2,7 +2,7 @@
  *
  * Every function here forms a result the same way: one FMA chain from zero in
  * increasing k for each block of FNN_GEMM_KC, block sums added in order, then bias,
- * then activation. Tile size, packing and strides change where operands lie, never the
+ * then residual, then activation. Tile size, packing and strides change where operands lie, never the
  * chain, so all paths of the driver (gemm/gemm.c) agree bit for bit.
  *
  * Accumulators are separate variables, made by macros, and not an array: compilers keep
@@ -167,8 +167,32 @@ GEMM_INLINE void FNN_NAME(gemm_finish_act)(ptrdiff_t m, ptrdiff_t n, T *c,
     }
 }
 
+/* A pass of its own, over what the caches have, so that the others stay as they are. */
+GEMM_APART void FNN_NAME(gemm_residual)(ptrdiff_t m, ptrdiff_t n, T *c, ptrdiff_t ldc,
+                                        const T *bias, ptrdiff_t bias_step,
+                                        const T *residual) {
+    for (ptrdiff_t i = 0; i < m; i++, c += ldc, residual += ldc) {
+        for (ptrdiff_t j = 0; j < n; j += LANES) {
+            const ptrdiff_t w = n - j < LANES ? n - j : LANES;
+            V x = v_loadn(c + j, w);
+            if (bias != NULL) {
+                x = v_add(x, bias_step == 0 ? v_set1(bias[0]) : v_loadn(bias + j, w));
+            }
+            v_storen(c + j, v_add(x, v_loadn(residual + j, w)), w);
+        }
+    }
+}
+
 GEMM_APART void FNN_NAME(gemm_finish)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
-                                      const void *bias, ptrdiff_t bias_step, int act) {
+                                      const void *bias, ptrdiff_t bias_step,
+                                      const void *residual, int act) {
+    if (residual != NULL) {
+        FNN_NAME(gemm_residual)(m, n, c, ldc, bias, bias_step, residual);
+        bias = NULL;
+    }
+    if (bias == NULL && act == FNN_ACT_NONE) {
+        return;
+    }
 #define CASE(name)                                                      \
     case name:                                                          \
         FNN_NAME(gemm_finish_act)(m, n, c, ldc, bias, bias_step, name); \
@@ -310,8 +334,10 @@ static void FNN_NAME(gemm_run)(const fnn_tile *t) {
     int nv = t->n > LANES;
     int kind = t->packed ? 0 : t->b_padded || t->n == (nv + 1) * LANES ? 1 : 2;
     FNN_NAME(gemm_tiles)[kind][nv][t->m - 1](t);
-    if (t->last && (t->bias != NULL || t->act != FNN_ACT_NONE)) {
-        FNN_NAME(gemm_finish)(t->m, t->n, t->c, t->ldc, t->bias, 1, t->act);
+    if (t->last &&
+        (t->bias != NULL || t->residual != NULL || t->act != FNN_ACT_NONE)) {
+        FNN_NAME(gemm_finish)(t->m, t->n, t->c, t->ldc, t->bias, 1, t->residual,
+                              t->act);
     }
 }
 

@@ -308,7 +308,5 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
                 t, col, c + j, w);
         }
     }
-    if (t->bias != NULL || t->act != FNN_ACT_NONE) {
-        FNN_NAME(gemm_finish)(m, n, c, t->ldc, t->bias, 1, t->act);
-    }
+    FNN_NAME(gemm_finish)(m, n, c, t->ldc, t->bias, 1, t->residual, t->act);
 }

@@ -46,7 +46,7 @@ static void set_batch(plan *p, const fnn_tensor *a, const fnn_tensor *b,
 
 static void run(plan *p, void *workspace) {
     ptrdiff_t size = fnn_dtype_size(p->gemm.dtype);
-    const char *a = p->gemm.a, *b = p->gemm.b;
+    const char *a = p->gemm.a, *b = p->gemm.b, *residual = p->gemm.residual;
     char *c = p->gemm.c;
     int64_t total = 1;
     for (int d = 0; d < p->ndim; d++) {
@@ -64,6 +64,7 @@ static void run(plan *p, void *workspace) {
         p->gemm.a = a + oa * size;
         p->gemm.b = b + ob * size;
         p->gemm.c = c + oc * size;
+        p->gemm.residual = residual == NULL ? NULL : residual + oc * size;
         fnn_gemm(&p->gemm, workspace);
     }
 }
@@ -146,14 +147,18 @@ fnn_status fnn_run_matmul(fnn_call *c) {
     return FNN_OK;
 }
 
-/* ---- linear, linear_act: y = act(x weight^T + bias) --------------------------------- */
+/* ---- linear, linear_act: y = act(x weight^T + bias + residual) ---------------------- */
 
 static int64_t activation(const fnn_call *c) {
     return c->op->n_attr > 0 ? c->attr[0].i : FNN_ACT_NONE;
 }
 
+static const fnn_tensor *residual(const fnn_call *c) {
+    return c->n_in > 3 ? c->in[3] : NULL;
+}
+
 fnn_status fnn_infer_linear(fnn_call *c) {
-    const fnn_tensor *x = c->in[0], *w = c->in[1], *b = c->in[2];
+    const fnn_tensor *x = c->in[0], *w = c->in[1], *b = c->in[2], *r = residual(c);
     fnn_tensor *y = &c->out[0];
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
@@ -188,6 +193,19 @@ fnn_status fnn_infer_linear(fnn_call *c) {
     fnn_like(y, x, x->dtype);
     y->shape[y->ndim - 1] = w->shape[0];
     fnn_set_contiguous(y);
+    if (r != NULL) {
+        FNN_TRY(fnn_expect_same_dtype(c, 0, 3, "x and residual"));
+        if (r->ndim != y->ndim ||
+            memcmp(r->shape, y->shape, sizeof(int64_t) * (size_t)y->ndim) != 0) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "%s: expected residual of shape %s, got %s", c->op->name,
+                            FNN_SHAPE(y), FNN_SHAPE(r));
+        }
+        if (!fnn_is_contiguous(r)) {
+            return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected contiguous residual",
+                            c->op->name);
+        }
+    }
     return fnn_check_size(c, y);
 }
 
@@ -221,6 +239,7 @@ static void set_linear(plan *p, const fnn_call *c) {
         .c = y.data,
         .c_row = y.stride[y.ndim - 2],
         .bias = c->in[2] ? c->in[2]->data : NULL,
+        .residual = residual(c) ? residual(c)->data : NULL,
         .act = (int)activation(c),
     };
     set_batch(p, &x, w, &y, y.ndim - 2);

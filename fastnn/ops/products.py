@@ -205,7 +205,7 @@ def linear(
         or (bias is not None and bias.requires_grad)
     ):
         return op("gelu")(_linear(input, weight, bias))  # its gradient needs z, not y
-    return _linear_act(input, weight, bias, ACTIVATIONS[activation])
+    return _linear_act(input, weight, bias, None, ACTIVATIONS[activation])
 
 
 @gradient("matmul", saves={"a": "b", "b": "a"})
@@ -243,17 +243,19 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return _linear_gradient(node, x, weight, gy)
 
 
-@gradient("linear_act", saves={"x": "weight", "weight": "x", "y": "x weight bias"})
+@gradient(
+    "linear_act",
+    saves={"x": "weight", "weight": "x", "y": "x weight bias residual"},
+)
 def _(node: Node, gy: Tensor) -> Gradients:
     x, weight, y = node.saved
     name = _NAMES[node.attrs[0]]
-    if name is None:
-        return _linear_gradient(node, x, weight, gy)
     if name == "gelu":
         raise RuntimeError(
             "linear: expected gelu as an op of its own where gradients flow"
         )
-    return _linear_gradient(node, x, weight, _BACKWARD[name](gy, y))
+    gz = gy if name is None else _BACKWARD[name](gy, y)
+    return (*_linear_gradient(node, x, weight, gz), gz)
 
 
 install("matmul", matmul)
@@ -270,10 +272,11 @@ def _(x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 @reference("linear_act")
-def _(x: Any, weight: Any, bias: Any, activation: int) -> Any:
+def _(x: Any, weight: Any, bias: Any, residual: Any, activation: int) -> Any:
     from fastnn.ops._registry import REFERENCES
 
     z = x @ weight.T + (0 if bias is None else bias)
+    z = z + (0 if residual is None else residual)
     name = _NAMES[activation]
     return z if name is None else REFERENCES[name](z)
 

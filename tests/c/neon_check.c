@@ -168,6 +168,13 @@ static void check_reductions(int rounds, int f64) {
             tier[t]->reduce_join[f64](op, cols, in[0], out[t]);
         }
         compare(cols + 4, f64 ? 8 : 4);
+        clear();
+        int kind = (int)below(4);
+        for (int t = 0; t < TIERS; t++) {
+            tier[t]->norm[f64](kind, 2.5, n * cols, in[0], (double *)(void *)out[t]);
+            out[t][1024] = tier[t]->finite[f64](n, in[0]);
+        }
+        compare(256, 8);
     }
     report("reductions", f64);
 }
@@ -258,6 +265,9 @@ static void multiply(const fnn_gemm_tile *g, int f64, fnn_tile whole, ptrdiff_t 
                 t.b = packed ? panel_b + j * k * size : b + j * size;
                 t.c = (char *)whole.c + (row * whole.ldc + j) * size;
                 t.bias = whole.bias ? (const char *)whole.bias + j * size : NULL;
+                t.residual = whole.residual ? (const char *)whole.residual +
+                                                  (row * whole.ldc + j) * size
+                                            : NULL;
                 g->tile(&t);
             }
             row += t.m;
@@ -283,10 +293,12 @@ static void check_gemm(int rounds, int f64) {
         whole.b_col = 1;
         whole.ldc = whole.n;
         whole.bias = below(2) ? in[2] : NULL;
+        whole.residual = below(2) ? in[3] : NULL;
         whole.act = (int)below(5);
         fill(in[0], 160 * 40, f64, r % 7 == 0);
         fill(in[1], 130 * 90, f64, r % 11 == 0);
         fill(in[2], 90, f64, 0);
+        fill(in[3], 30 * 80, f64, 0);
         ptrdiff_t split = 1 + below(whole.k - 1);
         for (int packed = 0; packed < 2; packed++) {
             clear();
@@ -312,7 +324,7 @@ static void check_gemm(int rounds, int f64) {
             whole.c = out[t];
             tier[t]->gemm_tile[f64]->gemv(&whole);
             tier[t]->gemm_tile[f64]->finish(whole.m, whole.n, out[t], whole.n, in[2],
-                                            r % 2, FNN_ACT_TANH);
+                                            r % 2, r % 3 ? NULL : in[3], FNN_ACT_TANH);
         }
         compare(whole.m * whole.n + 80, size);
     }

@@ -77,23 +77,42 @@ ROWS["linear"] = Row(
     rtol=_tight,
     scale=_linear_scale,
 )
+_layer = (normal(8, 4), normal(3, 4), normal(3))
+_added = normal(8, 3, key="residual")
 ROWS["linear_act"] = Row(
     [
-        Sample((normal(8, 4), normal(3, 4), normal(3), act), rows=(0,))
-        for act in (1, 2, 3)
-    ]
-    + [Sample((normal(8, 4), normal(3, 4), normal(3), 4), rows=(0,), smooth=False)],
+        *(Sample((*_layer, None, act), rows=(0,)) for act in (1, 2, 3)),
+        Sample((*_layer, None, 4), rows=(0,), smooth=False),
+        *(Sample((*_layer, _added, act), rows=(0, 3)) for act in (0, 1, 2, 3)),
+        Sample((*_layer, _added, 4), rows=(0, 3), smooth=False),
+        Sample((*_layer[:2], None, _added, 1), rows=(0, 3)),
+        Sample((normal(4), normal(3, 4), normal(3), normal(3, key=1), 3)),
+        Sample((normal(2, 3, 4), normal(5, 4), normal(5), normal(2, 3, 5), 1)),
+        Sample((normal(0, 4), normal(3, 4), normal(3), normal(0, 3), 1)),
+        Sample((normal(3, 0), normal(2, 0), normal(2), normal(3, 2), 2)),
+    ],
     big=[
-        Sample((normal(130, 300), normal(170, 300), normal(170), act), rows=(0,))
+        Sample((normal(130, 300), normal(170, 300), normal(170), r, act), rows=rows)
         for act in (1, 2, 3, 4)
+        for r, rows in ((None, (0,)), (normal(130, 170), (0, 3)))
     ],
     hostile=[
-        Hostile((*h.args, 1), h.error, h.match.replace("linear", "linear"))
-        for h in _linear_hostile
-    ]
-    + [Hostile((normal(8, 4), normal(3, 4), None, 9), ValueError, "activation")],
+        *(Hostile((*h.args, None, 1), h.error, h.match) for h in _linear_hostile),
+        Hostile((normal(8, 4), normal(3, 4), None, None, 9), ValueError, "activation"),
+        *(
+            Hostile(
+                (*_layer, wrong, 0),
+                ValueError,
+                r"linear_act: expected residual of shape \(8, 3\), got",
+            )
+            for wrong in (normal(3), normal(8, 1), normal(1, 8, 3), normal(3, 8))
+        ),
+        Hostile((*_layer, _added.astype(np.float32), 0), TypeError, "one dtype"),
+    ],
     rtol={"float32": 5e-6, "float64": 1e-13},
-    scale=lambda x, w, b, act: np.maximum(_linear_scale(x, w, b), 1),
+    scale=lambda x, w, b, r, act: np.maximum(
+        _linear_scale(x, w, b) + (0 if r is None else np.abs(r)), 1
+    ),
 )
 
 
