@@ -443,3 +443,41 @@ def test_a_mask_of_nothing():
     x[none] = fastnn.zeros(0)
     assert x.sum().item() == 6
     assert fastnn.zeros(0, 3)[fastnn.zeros(0, dtype=fastnn.bool)].shape == (0, 3)
+
+
+def test_index_tensors_are_not_read():
+    """What is recorded holds for other indices: no value of theirs is in it."""
+    x = fastnn.arange(12.0).reshape(3, 4)
+    rows, columns = fastnn.tensor([0, -1]), fastnn.tensor([3, 1])
+    hot, tape = fastnn.tensor([0, 2]), []
+    fastnn._core.set_recorder(lambda op, args, result: tape.append((op, args, result)))
+    try:
+        found = [x[rows], x[rows, columns], fastnn.one_hot(hot, 4)]
+    finally:
+        fastnn._core.set_recorder(None)
+    rows.copy_(fastnn.tensor([-3, 1]))
+    columns.copy_(fastnn.tensor([2, -1]))
+    hot.copy_(fastnn.tensor([3, 1]))
+    values = {}
+    for op, args, result in tape:
+        again = [
+            [values.get(id(a), a) for a in arg]
+            if isinstance(arg, list)
+            else values.get(id(arg), arg)
+            for arg in args
+        ]
+        values[id(result)] = op(*again)
+    expected = [x[rows], x[rows, columns], fastnn.one_hot(hot, 4)]
+    for before, now in zip(found, expected, strict=True):
+        assert values[id(before)].tolist() == now.tolist() != before.tolist()
+
+
+def test_an_index_out_of_range():
+    x = fastnn.zeros(3, 4)
+    for bad in (3, -4, 2**62):
+        with pytest.raises(IndexError, match=f"indices from -3 to 2, got {bad}"):
+            x[fastnn.tensor([0, bad])]
+    with pytest.raises(IndexError, match="indices from -4 to 3, got 4"):
+        x[:, [4]]
+    with pytest.raises(IndexError, match="got 9"):
+        x[[0, 9]] = 1.0

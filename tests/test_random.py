@@ -368,6 +368,22 @@ def test_bernoulli():
         fastnn.bernoulli(fastnn.tensor([1]))
 
 
+@pytest.mark.parametrize("dtype", [fastnn.float32, fastnn.float64])
+def test_bernoulli_compares_uniform_numbers(dtype):
+    """One draw an element, from the numbers of rand; what is refused draws nothing."""
+    p = fastnn.rand(70, 300, dtype=dtype, generator=Generator(1))
+    for x in (p, p.T, p[::3, ::-1], p[0, 0]):
+        ours, theirs = Generator(7), Generator(7)
+        got = fastnn.bernoulli(x, generator=ours)
+        u = fastnn.rand(x.shape, dtype=dtype, generator=theirs)
+        np.testing.assert_array_equal(got.numpy(), u.numpy() < x.numpy())
+        assert got.dtype is dtype
+        assert ours.state.tolist() == theirs.state.tolist()
+        with pytest.raises(ValueError, match="from 0 to 1, got values from"):
+            fastnn.bernoulli(x + 1.5, generator=ours)
+        assert ours.state.tolist() == theirs.state.tolist()
+
+
 def test_multinomial():
     w = fastnn.tensor([[0.0, 1.0, 3.0, 0.0], [2.0, 0.0, 0.0, 0.0]])
     x = w.multinomial(4000, replacement=True, generator=Generator(4))

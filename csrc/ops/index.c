@@ -9,6 +9,37 @@ static fnn_status out_of_range(const fnn_call *c, int64_t size, int64_t value,
                     (long long)position);
 }
 
+/* ---- as_index ----------------------------------------------------------------------- */
+
+fnn_status fnn_infer_as_index(fnn_call *c) {
+    FNN_TRY(fnn_expect_integer(c, 0, "index"));
+    if (c->attr[0].i < 0) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected size of at least 0, got %lld", c->op->name,
+                        (long long)c->attr[0].i);
+    }
+    fnn_like(&c->out[0], c->in[0], FNN_INT64);
+    return fnn_check_size(c, &c->out[0]);
+}
+
+fnn_status fnn_run_as_index(fnn_call *c) {
+    int64_t size = c->attr[0].i, least = c->attr[1].i ? -size : 0;
+    int64_t *y = (int64_t *)(void *)c->out[0].data, n = fnn_numel(&c->out[0]);
+    if (n > 0) {
+        fnn_gather(y, FNN_INT64, c->in[0], 0, n);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (y[i] < least || y[i] >= size) {
+            return fnn_fail(c->err, FNN_ERR_INDEX,
+                            "%s: expected indices from %lld to %lld, got %lld",
+                            c->op->name, (long long)least, (long long)(size - 1),
+                            (long long)y[i]);
+        }
+        y[i] += y[i] < 0 ? size : 0;
+    }
+    return FNN_OK;
+}
+
 /* ---- gather and scatter ------------------------------------------------------------- */
 
 /* index: x's dimensions, no larger than x but along dim. */

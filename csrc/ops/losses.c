@@ -38,33 +38,28 @@ static void check_chunks(void *context, int64_t lo, int64_t hi) {
     }
 }
 
-/* FNN_OK where every element is in [0, 1]. */
-static fnn_status expect_probabilities(const fnn_call *c, const fnn_tensor *x) {
+bool fnn_in_unit(const fnn_tensor *x, double *low, double *high) {
     int64_t chunks = fnn_chunks(fnn_numel(x));
     job j = {.x = x, .outside = false};
     fnn_parallel_for(chunks, GRAIN, check_chunks, &j);
-    if (!j.outside) {
-        return FNN_OK;
-    }
-    double low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < chunks; i++) {
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (int64_t i = 0; j.outside && i < chunks && *low == *low; i++) {
         double bounds[2];
         chunk_bounds(x, i, bounds);
-        low = bounds[0] >= low ? low : bounds[0];
-        high = bounds[1] <= high ? high : bounds[1];
-        if (low != low) { /* NaN */
-            break;
-        }
+        *low = bounds[0] >= *low ? *low : bounds[0];
+        *high = bounds[1] <= *high ? *high : bounds[1];
     }
-    return fnn_fail(c->err, FNN_ERR_VALUE,
-                    "%s: expected input from 0 to 1, got values from %g to %g (hint: "
-                    "binary_cross_entropy_with_logits takes any)",
-                    c->op->name, low, high);
+    return !j.outside;
 }
 
 fnn_status fnn_run_binary_cross_entropy(fnn_call *c) {
-    if (fnn_numel(&c->out[0]) > 0) {
-        FNN_TRY(expect_probabilities(c, c->in[0]));
+    double low, high;
+    if (fnn_numel(&c->out[0]) > 0 && !fnn_in_unit(c->in[0], &low, &high)) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected input from 0 to 1, got values from %g to %g "
+                        "(hint: binary_cross_entropy_with_logits takes any)",
+                        c->op->name, low, high);
     }
     return fnn_run_map(c);
 }

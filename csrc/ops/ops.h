@@ -37,6 +37,7 @@ INFER(cat)
 INFER(index_select)
 INFER(index_add)
 INFER(unslice)
+INFER(as_index)
 INFER(gather)
 INFER(scatter)
 INFER(index_copy)
@@ -52,6 +53,7 @@ INFER(nll_backward)
 INFER(random)
 INFER(permutation)
 INFER(dropout)
+INFER(bernoulli)
 INFER(step)
 #undef INFER
 
@@ -85,6 +87,7 @@ RUN(cat)
 RUN(index_select)
 RUN(index_add)
 RUN(unslice)
+RUN(as_index)
 RUN(gather)
 RUN(scatter)
 RUN(index_copy)
@@ -101,6 +104,7 @@ RUN(uniform)
 RUN(normal)
 RUN(permutation)
 RUN(dropout)
+RUN(bernoulli)
 RUN(step)
 #undef RUN
 
@@ -161,6 +165,10 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype);
 /* Sum of n contiguous floats in the fixed tree; scratch: fnn_chunks(n) elements. */
 static inline int64_t fnn_chunks(int64_t n) { return (n + FNN_CHUNK - 1) / FNN_CHUNK; }
 void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch);
+
+/* Whether every element of x is in [0, 1]; if not, *low and *high are its least and largest
+ * element, NaN where one is (losses.c). */
+bool fnn_in_unit(const fnn_tensor *x, double *low, double *high);
 
 /* y = reduction of integers or bool over the reduced dimensions, some elements each; both
  * coalesced, y contiguous in kept's order (reduce_int.c). */

@@ -15,7 +15,7 @@ typedef struct {
     int64_t n;
     double a, b;
     char *y;
-    /* dropout */
+    /* dropout, bernoulli */
     const fnn_tensor *x;
     uint8_t *mask;
 } job;
@@ -217,6 +217,50 @@ fnn_status fnn_run_dropout(fnn_call *c) {
     j.x = c->in[1];
     j.mask = (uint8_t *)c->out[1].data;
     run_blocks(&j, dropout_blocks);
+    return FNN_OK;
+}
+
+fnn_status fnn_infer_bernoulli(fnn_call *c) {
+    FNN_TRY(check_state(c));
+    FNN_TRY(fnn_expect_float(c, 1, "p"));
+    fnn_like(&c->out[0], c->in[1], c->in[1]->dtype);
+    return fnn_check_size(c, &c->out[0]);
+}
+
+/* y = 1 where the uniform number that y holds is below p, else 0 */
+static void bernoulli_range(void *context, int64_t lo, int64_t hi) {
+    const job *j = context;
+    ptrdiff_t size = fnn_dtype_size(j->dtype);
+    _Alignas(8) char p[FNN_CHUNK * 8];
+    for (int64_t i = lo; i < hi; i += FNN_CHUNK) {
+        ptrdiff_t n = fnn_min64(hi - i, FNN_CHUNK);
+        fnn_gather(p, j->dtype, j->x, i, n);
+        for (ptrdiff_t k = 0; k < n; k++) {
+            if (j->dtype == FNN_FLOAT32) {
+                float *y = (float *)(void *)(j->y + (i + k) * size);
+                *y = *y < ((float *)(void *)p)[k];
+            } else {
+                double *y = (double *)(void *)(j->y + (i + k) * size);
+                *y = *y < ((double *)(void *)p)[k];
+            }
+        }
+    }
+}
+
+fnn_status fnn_run_bernoulli(fnn_call *c) {
+    double low, high;
+    if (!fnn_in_unit(c->in[1], &low, &high)) { /* before the state moves on */
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected probabilities from 0 to 1, got values from %g to %g",
+            c->op->name, low, high);
+    }
+    int dtype = c->out[0].dtype;
+    job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
+    j.b = 1;
+    j.x = c->in[1];
+    run_blocks(&j, uniform_blocks);
+    fnn_parallel_for(j.n, 4 * GRAIN_BLOCKS, bernoulli_range, &j);
     return FNN_OK;
 }
 

@@ -18,6 +18,7 @@ from fastnn.ops.views import dimension, movedim, unsqueeze
 
 _sum, _amax, _exp, _log = op("sum"), op("amax"), op("exp"), op("log")
 _add, _sub, _mul, _eq, _ne = op("add"), op("sub"), op("mul"), op("eq"), op("ne")
+_or = op("bitwise_or")
 _where, _cat, _slice, _copy = op("where"), op("cat"), op("slice"), op("copy")
 _gather, _argsort, _reshape = op("gather"), op("argsort"), op("reshape")
 
@@ -129,9 +130,10 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         return full((), math.nan, dtype=input.dtype)
     flat = input.reshape(-1)
     y = _reshape(_middle(flat.detach(), 0)[0], ())
-    if not input.requires_grad or bool(_ne(y, y)):
-        return y if not input.requires_grad else _amax(flat, ())
-    return _amax(_where(_eq(flat, y), flat, -math.inf), ())  # shares among the equal
+    if not input.requires_grad:
+        return y
+    kept = _or(_eq(flat, y), _ne(y, y))  # all where it is NaN
+    return _amax(_where(kept, flat, -math.inf), ())  # shares among the equal
 
 
 def _middle(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from fastnn.ops.views import reshape, select, unsqueeze
 _slice, _reshape, _permute = op("slice"), op("reshape"), op("permute")
 _expand, _copy, _copy_ = op("expand"), op("copy"), op("copy_")
 _add, _mul, _nonzero = op("add"), op("mul"), op("nonzero")
+_as_index = op("as_index")
 _index_select, _index_copy_ = op("index_select"), op("index_copy_")
 
 
@@ -95,18 +96,11 @@ def _basic(x: Tensor, items: list[Any]) -> tuple[Tensor, list[Any]]:
     return x, rest
 
 
-def _index_array(i: Any, size: int) -> Tensor:
-    """An index array as int64, counted from the start."""
-    t = tensor_from(i, None, False)
-    if t.is_floating_point():
-        raise TypeError(f"index: expected integers, got {t.dtype.name}")
-    values = t.numpy().astype(np.int64)
-    bad = (values < -size) | (values >= size)
-    if bad.any():
-        raise IndexError(
-            f"index: expected indices from {-size} to {size - 1}, got {values[bad].flat[0]}"
-        )
-    return tensor_from(np.where(values < 0, values + size, values), None, False)
+def _index_array(i: Tensor, size: int) -> Tensor:
+    """An index array as int64, counted from the start; checked where the op runs."""
+    if i.is_floating_point():
+        raise TypeError(f"index: expected integers, got {i.dtype.name}")
+    return _as_index(i, size)
 
 
 def _gather_plan(

@@ -27,6 +27,7 @@ from fastnn.ops.creation import full, on
 from fastnn.ops.views import sizes
 
 _uniform, _normal, _permutation = op("uniform"), op("normal"), op("permutation")
+_bernoulli = op("bernoulli")
 _dropout, _where, _mul, _copy_ = op("dropout"), op("where"), op("mul"), op("copy_")
 
 
@@ -252,10 +253,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
         raise TypeError(
             f"bernoulli: expected probabilities as floats, got {input.dtype.name}"
         )
-    p = input.detach()
-    if p.numel() and not bool(p.ge(0).mul(p.le(1)).all()):
-        raise ValueError("bernoulli: expected probabilities from 0 to 1")
-    return rand_like(p, generator=generator).lt(p).to(p.dtype)
+    return _bernoulli(_state(generator), input.detach())
 
 
 @public(method=True, function=False)
@@ -376,4 +374,4 @@ def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     return None, _where(node.saved[0], _mul(gy, scale), 0.0)
 
 
-no_gradient("uniform", "normal", "permutation")
+no_gradient("uniform", "normal", "permutation", "bernoulli")

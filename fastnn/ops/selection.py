@@ -26,6 +26,7 @@ from fastnn.ops.views import dimension, unsqueeze
 _cat, _index_select, _index_add = op("cat"), op("index_select"), op("index_add")
 _gather, _scatter, _scatter_add = op("gather"), op("scatter"), op("scatter_add")
 _index_copy_, _nonzero = op("index_copy_"), op("nonzero")
+_as_index = op("as_index")
 _slice, _reshape, _expand, _copy = op("slice"), op("reshape"), op("expand"), op("copy")
 _where, _eq = op("where"), op("eq")
 
@@ -246,10 +247,14 @@ def _expect_mask(name: str, mask: Any) -> None:
 # ---- counting -----------------------------------------------------------------------------
 
 
-def _classes(name: str, input: Tensor) -> int:
-    """One more than the largest of integers that are at least 0."""
+def _expect_classes(name: str, input: Tensor) -> None:
     if input.is_floating_point() or input.dtype is bool_:
         raise TypeError(f"{name}: expected integers, got {input.dtype.name}")
+
+
+def _classes(name: str, input: Tensor) -> int:
+    """One more than the largest of integers that are at least 0."""
+    _expect_classes(name, input)
     if input.numel() == 0:
         return 0
     least, most = int(op("amin")(input)), int(op("amax")(input))
@@ -271,14 +276,20 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         tensor([[1, 0, 0],
                 [0, 0, 1]])
     """
-    found = _classes("one_hot", tensor)
-    if num_classes == -1 and found == 0:
+    n = _classes("one_hot", tensor) if num_classes == -1 else num_classes
+    if num_classes == -1 and n == 0:
         raise ValueError("one_hot: expected num_classes for a tensor without elements")
-    n = found if num_classes == -1 else num_classes
-    if n < max(found, 1):
-        raise ValueError(
-            f"one_hot: expected classes below num_classes {n}, got {found - 1}"
-        )
+    if num_classes != -1:
+        _expect_classes("one_hot", tensor)
+        if n < 1:
+            raise ValueError(f"one_hot: expected num_classes from 1, got {n}")
+        try:
+            tensor = _as_index(tensor, n, False)
+        except IndexError as e:
+            found = str(e).rpartition(" ")[2]
+            raise ValueError(
+                f"one_hot: expected classes from 0, below num_classes {n}, got {found}"
+            ) from None
     return _copy(_eq(unsqueeze(tensor, -1), arange(n)), int64.code)
 
 
@@ -338,7 +349,7 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return gx, None, _index_select(gy, index, dim) if node.needs(2) else None
 
 
-no_gradient("nonzero")
+no_gradient("nonzero", "as_index")
 
 
 @gradient("cat")
@@ -420,6 +431,12 @@ def _(x: Any, index: Any, source: Any, dim: int) -> Any:
         source if np.ndim(source) == 0 else np.moveaxis(source, dim, 0)
     )
     return y
+
+
+@reference("as_index")
+def _(index: Any, size: int, negative: bool = True) -> Any:
+    index = index.astype(np.int64)
+    return np.where(index < 0, index + size, index)
 
 
 reference("nonzero")(lambda x: np.argwhere(x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import fastnn
 from samples._rows import ROWS, Hostile, Row, Sample, integers, normal, state
 
@@ -37,6 +39,26 @@ ROWS["permutation"] = Row(
     hostile=[
         Hostile((state, -1), ValueError, "at least 0"),
         Hostile((fastnn.zeros(2), 4), ValueError, "generator state"),
+    ],
+)
+_chances = np.linspace(0, 1, 210).reshape(7, 30)
+ROWS["bernoulli"] = Row(
+    [
+        Sample((state, _chances)),
+        Sample((state, np.array([0.0, 1.0, -0.0, 0.5]))),
+        Sample((state, np.array(0.5))),
+        Sample((state, np.zeros((0, 3)))),
+    ],
+    big=[Sample((state, np.full((130, 301), 0.3)))],
+    hostile=[
+        Hostile((fastnn.zeros(2), _chances), ValueError, "generator state"),
+        Hostile((state, integers(0, 2, 3)), TypeError, "bernoulli"),
+        *(
+            Hostile(
+                (state, np.array([0.5, bad])), ValueError, "bernoulli.* from 0 to 1"
+            )
+            for bad in (1.5, -1e-9, np.nan, np.inf)
+        ),
     ],
 )
 ROWS["dropout"] = Row(

@@ -194,6 +194,26 @@ ROWS["masked_fill"] = Row(
         Hostile((normal(2), _where, 1.0), ValueError, "broadcast"),
     ],
 )
+ROWS["as_index"] = Row(
+    [
+        Sample((integers(-5, 5, 7), 5), rows=(0,)),
+        Sample((integers(0, 5, 3, 4), 5, False), rows=(0,)),
+        Sample((np.array(-1), 3)),
+        Sample((integers(0, 1, 0, 4), 0)),
+        Sample((np.array([255, 0], np.uint8), 256)),
+        Sample((np.array([-7, 6], np.int32), 7)),
+    ],
+    hostile=[
+        Hostile((np.array([0, 5]), 5), IndexError, "indices from -5 to 4, got 5"),
+        Hostile((np.array([-6]), 5), IndexError, "indices from -5 to 4, got -6"),
+        Hostile((np.array([-1]), 5, False), IndexError, "from 0 to 4, got -1"),
+        Hostile((np.array([-(2**63)]), 5), IndexError, "got -9223372036854775808"),
+        Hostile((np.array([0]), 0), IndexError, "as_index"),
+        Hostile((np.array([0]), -(2**63)), ValueError, "size of at least 0"),
+        Hostile((normal(3), 5), TypeError, "as_index.*float"),
+        Hostile((np.array([True]), 5), TypeError, "as_index.*bool"),
+    ],
+)
 ROWS["one_hot"] = Row(
     [
         Sample((integers(0, 4, 9),), smooth=False),
@@ -203,6 +223,8 @@ ROWS["one_hot"] = Row(
     ],
     hostile=[
         Hostile((np.array([0, 5]), 5), ValueError, "below num_classes 5, got 5"),
+        Hostile((np.array([0, -1]), 5), ValueError, "classes from 0, .* got -1"),
+        Hostile((np.array([0]), 0), ValueError, "num_classes from 1"),
         Hostile((np.array([0, -1]),), ValueError, "-1"),
         Hostile((np.zeros(0, int),), ValueError, "num_classes"),
         Hostile((normal(3),), TypeError, "one_hot.*integers"),
