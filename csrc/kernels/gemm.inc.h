@@ -171,14 +171,23 @@ GEMM_INLINE void FNN_NAME(gemm_finish_act)(ptrdiff_t m, ptrdiff_t n, T *c,
 GEMM_APART void FNN_NAME(gemm_residual)(ptrdiff_t m, ptrdiff_t n, T *c, ptrdiff_t ldc,
                                         const T *bias, ptrdiff_t bias_step,
                                         const T *residual) {
-    for (ptrdiff_t i = 0; i < m; i++, c += ldc, residual += ldc) {
-        for (ptrdiff_t j = 0; j < n; j += LANES) {
-            const ptrdiff_t w = n - j < LANES ? n - j : LANES;
-            V x = v_loadn(c + j, w);
-            if (bias != NULL) {
-                x = v_add(x, bias_step == 0 ? v_set1(bias[0]) : v_loadn(bias + j, w));
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        const ptrdiff_t w = n - j < LANES ? n - j : LANES;
+        V add = v_zero();
+        if (bias != NULL) {
+            add = bias_step == 0 ? v_set1(bias[0]) : v_loadn(bias + j, w);
+        }
+        for (ptrdiff_t i = 0; i < m; i++) {
+            T *to = c + i * ldc + j;
+            const T *from = residual + i * ldc + j;
+            V x = w == LANES ? v_load(to) : v_loadn(to, w);
+            x = bias != NULL ? v_add(x, add) : x;
+            x = v_add(x, w == LANES ? v_load(from) : v_loadn(from, w));
+            if (w == LANES) {
+                v_store(to, x);
+            } else {
+                v_storen(to, x, w);
             }
-            v_storen(c + j, v_add(x, v_loadn(residual + j, w)), w);
         }
     }
 }
@@ -332,10 +341,16 @@ static const fnn_tile_fn FNN_NAME(gemm_tiles)[3][GEMM_NV][GEMM_MR] = {
 
 static void FNN_NAME(gemm_run)(const fnn_tile *t) {
     int nv = t->n > LANES;
+    if (t->last && t->residual != NULL) { /* it comes while the tile is computed */
+        const T *row = t->residual;
+        for (ptrdiff_t i = 0; i < t->m; i++, row += t->ldc) {
+            __builtin_prefetch(row, 0, 2);
+            __builtin_prefetch(row + t->n - 1, 0, 2);
+        }
+    }
     int kind = t->packed ? 0 : t->b_padded || t->n == (nv + 1) * LANES ? 1 : 2;
     FNN_NAME(gemm_tiles)[kind][nv][t->m - 1](t);
-    if (t->last &&
-        (t->bias != NULL || t->residual != NULL || t->act != FNN_ACT_NONE)) {
+    if (t->last && (t->bias != NULL || t->residual != NULL || t->act != FNN_ACT_NONE)) {
         FNN_NAME(gemm_finish)(t->m, t->n, t->c, t->ldc, t->bias, 1, t->residual,
                               t->act);
     }
