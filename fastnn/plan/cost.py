@@ -1,0 +1,83 @@
+"""What a call costs: arithmetic and bytes, from its shapes alone."""
+
+from __future__ import annotations
+
+import math
+
+from fastnn.plan.graph import Call, Value
+
+# Arithmetic an element, about: what the kernels' polynomials and divisions come to. What
+# is not here counts 1.
+_ELEMENT = {
+    "exp": 12, "expm1": 14, "log": 14, "log1p": 16, "tanh": 14, "sigmoid": 14, "erf": 20,
+    "gelu": 24, "gelu_tanh": 20, "silu": 15, "elu": 16, "celu": 16, "softplus": 30,
+    "pow": 40, "sqrt": 4, "div": 4, "squared_error": 2, "squared_error_backward": 3,
+    "huber": 5, "huber_backward": 4, "binary_cross_entropy": 34,
+    "binary_cross_entropy_backward": 10, "bce_with_logits": 40,
+    "bce_with_logits_backward": 18, "sigmoid_backward": 3, "tanh_backward": 3,
+    "gelu_backward": 36, "gelu_tanh_backward": 26, "silu_backward": 18, "elu_backward": 16,
+    "celu_backward": 16, "softplus_backward": 20, "leaky_relu": 2,
+    "leaky_relu_backward": 2, "hardtanh": 2, "hardtanh_backward": 2, "copy": 0, "copy_": 0,
+    "softmax": 18, "log_softmax": 18, "softmax_backward": 4, "log_softmax_backward": 16,
+    "cross_entropy": 18, "cross_entropy_backward": 16, "uniform": 12, "normal": 30,
+    "dropout": 14, "permutation": 20,
+    "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
+}  # fmt: skip
+_STEP = {
+    "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
+    "adam_step": 18, "nadam_step": 24, "radam_step": 22,
+}  # fmt: skip
+_INPUT = {  # families that cost by what they read
+    "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
+    "index_add", "scatter_add",
+}  # fmt: skip
+_ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu")  # codes of linear_act
+
+
+def _size(v: Value | None) -> int:
+    return 0 if v is None else math.prod(v.shape)
+
+
+def flops(call: Call) -> int:
+    """Floating-point operations of a call: 2 m n k for a product, a multiply-add being
+    two; about what the formula takes elsewhere. Views cost nothing."""
+    name = call.op.name
+    if call.is_view:
+        return 0
+    if name in _STEP:
+        sizes = (_size(v) for n, v in call.spread() if n == "parameters")
+        return _STEP[name] * sum(sizes)
+    size = _size(call.outputs[0]) if call.outputs else 0
+    first = call.inputs[0] if call.inputs else None
+    if name in ("matmul", "linear", "linear_act"):
+        assert first is not None
+        total = 2 * size * first.shape[-1]
+        total += size * sum(v is not None for v in call.inputs[2:])
+        if name == "linear_act" and call.attrs[0]:
+            total += size * _ELEMENT.get(_ACTIVATIONS[call.attrs[0]] or "", 1)
+        return total
+    if name == "argsort":
+        return 2 * _size(first) * max(1, _size(first).bit_length())
+    if name in _INPUT:
+        size = _size(first)
+    return size * _ELEMENT.get(name, 1)
+
+
+def bytes_moved(call: Call) -> int:
+    """Bytes that a call reads and writes, each once: the least that it can move."""
+    if call.is_view:
+        return 0
+    total = 0
+    written = call.op.written
+    for name, v in call.spread():
+        if v is not None and v.number is None:
+            total += _touched(v) * (2 if name in written else 1)
+    if not call.in_place:
+        total += sum(_touched(v) for v in call.outputs)
+    return total
+
+
+def _touched(v: Value) -> int:
+    """Bytes of the elements that lie apart: a stride of zero repeats them."""
+    sizes = (n for n, s in zip(v.shape, v.strides, strict=True) if s or n == 0)
+    return v.dtype.itemsize * math.prod(sizes)
