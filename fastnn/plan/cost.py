@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fastnn.ops.products import ACTIVATIONS
 from fastnn.plan.graph import Call, Value
 
 # Arithmetic an element, about: what the kernels' polynomials and divisions come to. What
@@ -31,7 +32,7 @@ _INPUT = {  # families that cost by what they read
     "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
     "index_add", "scatter_add",
 }  # fmt: skip
-_ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu")  # codes of linear_act
+_ACTIVATIONS = {code: name for name, code in ACTIVATIONS.items()}
 
 
 def _size(v: Value | None) -> int:
@@ -54,12 +55,14 @@ def flops(call: Call) -> int:
         total = 2 * size * first.shape[-1]
         total += size * sum(v is not None for v in call.inputs[2:])
         if name == "linear_act" and call.attrs[0]:
-            total += size * _ELEMENT.get(_ACTIVATIONS[call.attrs[0]] or "", 1)
+            total += size * _ELEMENT.get(_ACTIVATIONS[call.attrs[0]] or "none", 1)
         return total
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())
     if name in _INPUT:
         size = _size(first)
+    elif call.op.lists:
+        size = sum(_size(v) for n, v in call.spread() if n in call.op.lists)
     return size * _ELEMENT.get(name, 1)
 
 

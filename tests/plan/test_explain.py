@@ -125,9 +125,13 @@ def test_costs():
     # in place: x is read and written; a step costs by its parameters
     assert bytes_moved(call("add_", [a, row], [a])) == 4 * (64 + 4)
     hyper = value("constant", 4, dtype=fastnn.float64)
-    step = call("sgd_step", [hyper, a, y, None], [], False, False, True, count=1)
+    given = {"hyper": hyper, "parameters": a, "gradients": y}
+    names = op_named("sgd_step").inputs
+    inputs = [given.get(name) for name in names]
+    step = call("sgd_step", inputs, [], False, False, True, count=1)
     assert flops(step) == 5 * 32
     assert bytes_moved(step) == 32 + 4 * (64 + 48)
+    assert flops(call("cat", [a, a], [y], 0, count=2)) == 0
 
 
 def test_every_op_has_a_cost():

@@ -168,6 +168,17 @@ def test_dead_keeps_writes_through_views():
     assert ops(best) == ops(graph) == 3
 
 
+def test_dead_views_go_and_draws_stay_wherever_the_state_lies():
+    best = only("dead", lambda x: (x.T, x * 2)[1], (rand(3, 4),))[1]
+    assert [c.op.name for c in best.calls] == ["mul"]
+    state = Value(Buffer("internal"), fastnn.int64, (2,), (1,))
+    start = Value(Buffer("constant", fastnn.tensor([1, 0])), fastnn.int64, (2,), (1,))
+    drawn = Value(Buffer("internal"), fastnn.float32, (3,), (1,))
+    draw = call("uniform", [state], [drawn], (3,), 0.0, 1.0, 4)
+    graph = Graph([], [call("copy", [start], [state], -1), draw])
+    assert ops(optimise(graph, inference=False)) == 2
+
+
 # ---- fold -------------------------------------------------------------------------------
 
 
@@ -224,6 +235,50 @@ def test_fold_leaves_what_the_plan_writes():
     assert ops(only("fold", f, (rand(2, 3),), inference=True)[1]) == 3
 
 
+def test_fold_fills_only_what_is_whole_and_filled_once():
+    def twice(x):
+        y = fastnn.zeros(3)
+        y.copy_(1.0)
+        return x + y
+
+    def seen(x):
+        y = fastnn.zeros(3)
+        return y, x + y
+
+    def part(x):
+        y = fastnn.empty(2, 3)
+        y[0].copy_(1.0)
+        y[1].copy_(x)
+        return y * 2
+
+    def transposed(x):
+        y = fastnn.empty(2, 3)
+        y.T.copy_(1.0)
+        return x + y
+
+    def whole(x):
+        return x + fastnn.zeros(3)
+
+    for f in (twice, seen, part, transposed, whole):
+        graph, best = only("fold", f, (rand(3),), externals=[])
+        assert ops(graph) - ops(best) == (f is whole), f.__name__
+
+
+def test_fold_leaves_what_follows_the_batch():
+    one = Value(Buffer("constant", fastnn.ones(1)), fastnn.float32, (1,), (1,))
+    wide = Value(one.buffer, fastnn.float32, (4,), (0,))
+    out = Value(Buffer("internal"), fastnn.float32, (4,), (1,))
+    x = Value(Buffer("argument", index=0), fastnn.float32, (4,), (1,))
+    y = Value(Buffer("internal", escapes=True), fastnn.float32, (4,), (1,))
+    expand = call("expand", [one], [wide], (4,), scales={(0, 0): 1})
+    wide.scales = {0: 1}
+    add = call("add", [x, out], [y])
+    graph = Graph([x], [expand, call("exp", [wide], [out]), add], [y])
+    assert len(optimise(graph, inference=True, passes=["fold"]).calls) == 3
+    expand.scales, wide.scales = {}, {}
+    assert len(optimise(graph, inference=True, passes=["fold"]).calls) == 1
+
+
 # ---- merge ------------------------------------------------------------------------------
 
 
@@ -268,6 +323,35 @@ def test_merge_leaves_draws_states_writes_and_results():
     for f in (draws, states, writes, results):
         graph, best = only("merge", f, (x,))
         assert ops(best) == ops(graph), f.__name__
+
+
+def test_merge_tells_attributes_apart():
+    def f(x):
+        return x.sum(0) + x.sum(1), x[1:] + x[:-1]
+
+    graph, best = only("merge", f, (rand(3, 3),))
+    assert len(best.calls) == len(graph.calls)
+    one = Value(Buffer("argument", index=0), fastnn.float32, (1,), (1,))
+    a, b = (Value(one.buffer, fastnn.float32, (4,), (0,)) for _ in range(2))
+    y = Value(Buffer("internal", escapes=True), fastnn.float32, (4,), (1,))
+    views = [call("expand", [one], [v], (4,)) for v in (a, b)]
+    views[0].scales = {(0, 0): 1}
+    graph = Graph([one], [*views, call("add", [a, b], [y])], [y])
+    assert len(optimise(graph, inference=False, passes=["merge"]).calls) == 3
+    views[0].scales = {}
+    assert len(optimise(graph, inference=False, passes=["merge"]).calls) == 2
+
+
+def test_merge_sees_writes_through_other_tensors_of_the_memory():
+    array = RNG.standard_normal(3).astype(np.float32)
+    w, same_memory = fastnn.from_numpy(array), fastnn.from_numpy(array)
+
+    def f(x):
+        a = w.exp()
+        same_memory.add_(1)
+        return x + a + w.exp()
+
+    assert ops(only("merge", f, (rand(3),))[1], "exp") == 2
 
 
 def test_merge_sees_writes_through_an_argument_that_may_be_the_same():
@@ -404,6 +488,17 @@ def test_epilogue_leaves_other_readers_writes_and_shapes():
     def dtype(x):
         return x @ w + b.double()
 
+    def strided(x):
+        return x @ w + b.repeat(2)[::2]
+
+    def second_bias(x):
+        return F.linear(x, w.T, b) + b
+
+    def overwritten(x):
+        y = x @ w
+        fastnn.exp(w[:1].expand(5, 6), out=y)
+        return y.relu()
+
     def batch_of_weights(x):
         return (x.reshape(1, 5, 4) @ w.reshape(1, 4, 6)).relu()
 
@@ -411,10 +506,64 @@ def test_epilogue_leaves_other_readers_writes_and_shapes():
         return (x @ w).relu() + b
 
     wanted = {"activation_first": 1}
-    for f in (read_twice, seen, through_a_view, itself, written, column, dtype,
-              batch_of_weights, activation_first):  # fmt: skip
+    for f in (
+        strided,
+        second_bias,
+        overwritten,
+        read_twice,
+        seen,
+        through_a_view,
+        itself,
+        written,
+        column,
+        dtype,
+        batch_of_weights,
+        activation_first,
+    ):
         graph, best = only("epilogue", f, (x,))
         assert ops(graph) - ops(best) == wanted.get(f.__name__, 0), f.__name__
+
+
+def test_epilogue_in_place():
+    w, b = rand(4, 6), rand(6)
+
+    def f(x):
+        y = x @ w
+        y += b
+        F.relu(y, inplace=True)
+        return y, F.relu(x @ w, inplace=True).mul_(2)
+
+    graph, best = only("epilogue", f, (rand(5, 4),))
+    assert [c.op.name for c in best.calls if not c.is_view] == [
+        "linear_act", "linear_act", "mul_"
+    ]  # fmt: skip
+
+    def part(x):
+        y = x @ w
+        y[1:].add_(b)
+        return y
+
+    def elsewhere(x):
+        y, z = x @ w, x @ w + 1.0
+        z.add_(y)
+        fastnn.tanh(z, out=y)
+        return y, z
+
+    def before(x):
+        y = x @ w
+        z = y.reshape(-1)
+        return y.add_(b), z
+
+    for f in (part, elsewhere, before):
+        graph, best = only("epilogue", f, (rand(5, 4),))
+        assert ops(best) == ops(graph), f.__name__
+
+
+def test_epilogue_of_a_square_weight_in_two_orders():
+    w, b = rand(4, 4), rand(4)
+    for order in ((0, 1), (1, 0), (-1, -2)):
+        f = lambda x, order=order: x @ w.permute(*order) + b  # noqa: E731
+        assert ops(only("epilogue", f, (rand(3, 4),))[1], "linear") == 1
 
 
 def test_epilogue_adds_a_residual_where_the_op_takes_one():
@@ -441,6 +590,15 @@ def test_pack_once_for_all_readers_and_not_in_vain():
     assert len(best.prologue) == 1  # v lies as it is read; w's readers share one
     assert len(same(f, (rand(3, 4),), inference=True).prologue) == 1
     assert not only("pack", f, (rand(3, 4),))[1].prologue
+
+
+def test_pack_of_parts_of_one_memory():
+    w = rand(6, 4)
+
+    def f(x):
+        return F.linear(x, w[:3]) + F.linear(x, w[3:])
+
+    assert len(same(f, (rand(3, 4),), inference=True).prologue) == 2
 
 
 def test_pack_leaves_arguments_and_what_is_written():
@@ -515,6 +673,47 @@ def test_groups_stop_at_writes_other_shapes_views_and_draws():
 
     for f in (written, in_place, view, other_shape, integers, draw):
         assert not groups(f, x), f.__name__
+
+
+def test_groups_leave_the_unrelated_where_it_is():
+    w = rand(4, 4)
+
+    def far(x, z):
+        a = x.exp()
+        return a, z @ w, z.neg()
+
+    def shapes(x, z):
+        return x.exp(), z[0].exp()
+
+    def strided(x, z):
+        return x.T.exp() * 2
+
+    def past_a_write(x, z):
+        a = x.exp()
+        z.mul_(2)  # which may be x
+        return a, x * 3
+
+    for f in (far, shapes, strided, past_a_write):
+        assert not groups(f, rand(5, 4), rand(5, 4)), f.__name__
+
+
+def test_groups_leave_what_may_raise():
+    bce = fastnn._core.op_named("binary_cross_entropy")
+    x, t = fastnn.tensor([0.25, 0.5]), fastnn.tensor([0.0, 1.0])
+    assert not groups(lambda x, t: bce(x * 1, t), x, t)
+    assert not groups(lambda x: (x * 2).int() * 3 // 2, x)
+
+
+def test_groups_end_in_reductions_of_one_kind():
+    def f(x):
+        y = x * 2
+        return y.sum(0), y.sum(), y.amax(0)
+
+    assert groups(f, rand(5, 4)) == [["mul", "sum", "amax"]]
+    assert not groups(lambda x: (x * 2).sum(1), rand(5, 4))
+    assert groups(lambda x: ((x - 1) * x).mean(), rand(5, 4)) == [
+        ["sub", "mul", "mean"]
+    ]
 
 
 def test_groups_are_not_too_long():

@@ -18,7 +18,8 @@ STATIC = (
 # Ops that raise for what a tensor holds: eager would have raised, read or not.
 _CHECKS = {
     "cross_entropy", "cross_entropy_backward", "nll", "nll_backward", "index_select",
-    "index_add", "index_copy_", "gather", "scatter", "scatter_add",
+    "index_add", "index_copy_", "gather", "scatter", "scatter_add", "as_index",
+    "binary_cross_entropy",
 }  # fmt: skip
 _CHECKS_INTEGERS = {"floor_divide", "remainder"}  # division by zero
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastnn.plan.graph import Buffer, Call, Graph, Value
-from fastnn.plan.passes._uses import Uses, is_fresh, is_row_major, rename, said
+from fastnn.plan.passes._uses import Uses, is_fresh, rename, said
 
 
 def copies(graph: Graph, inference: bool) -> None:
@@ -18,7 +18,7 @@ def copies(graph: Graph, inference: bool) -> None:
         source = call.inputs[0] if call.inputs else None
         while source in values:
             source = values[source]
-        if source is None or not _applies(graph, uses, call, source, buffers):
+        if source is None or not _applies(graph, uses, call, source):
             kept.append(call)
             continue
         result = call.outputs[0]
@@ -44,20 +44,11 @@ def _final(b: Buffer, buffers: dict[Buffer, Buffer]) -> Buffer:
     return b
 
 
-def _applies(
-    graph: Graph,
-    uses: Uses,
-    call: Call,
-    source: Value,
-    buffers: dict[Buffer, Buffer],
-) -> bool:
+def _applies(graph: Graph, uses: Uses, call: Call, source: Value) -> bool:
     """Whether the call copies a whole fresh result, perhaps reshaped, as it lies."""
     if call.op.name != "copy" or not is_fresh(call) or source.number is not None:
         return False
-    result = call.outputs[0]
-    if source.dtype is not result.dtype or not is_row_major(source):
-        return False
-    if _final(source.buffer, buffers).kind != "internal":
+    if source.dtype is not call.outputs[0].dtype:
         return False
     while True:
         maker = uses.makers.get(source)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastnn._core import op_named
 from fastnn.ops.products import ACTIVATIONS
 from fastnn.plan.graph import Call, Graph, Value
-from fastnn.plan.passes._uses import STATIC, Uses, said
+from fastnn.plan.passes._uses import STATIC, Uses, is_row_major, said
 
 _LINEAR, _LINEAR_ACT = op_named("linear"), op_named("linear_act")
 _PERMUTE = op_named("permute")
@@ -16,67 +16,68 @@ _RESIDUAL = "residual" in _LINEAR_ACT.inputs
 
 def epilogue(graph: Graph, inference: bool) -> None:
     """A product and then a bias, a residual of its shape, an activation, in this order,
-    each the only reader of what was before: one linear_act. It stands where the last of
-    them stood, if nothing in between writes what it reads."""
+    each the only reader of what was before, or written over it: one linear_act. It stands
+    where the last of them stood, if nothing in between writes what it reads."""
     uses = Uses(graph)
     calls: list[Call | None] = list(graph.calls)
     views: dict[int, Call] = {}
     for i, call in enumerate(graph.calls):
-        fused = _start(call) if calls[i] is call else None
-        if fused is None:
+        product = _start(call) if calls[i] is call else None
+        if product is None:
             continue
-        last, parts = i, []
-        reads = [(v, i) for v in call.inputs if v is not None]  # and where it was read
+        at = [i]  # where what is fused stood
+        reads = [(v, i) for v in call.inputs if v is not None]
         while True:
-            j = _only_reader(uses, fused.result, last)
+            j = _only_reader(graph, uses, product.result, at)
             follower = None if j is None else calls[j]
-            if j is None or follower is None or not _take(fused, follower):
+            if j is None or follower is None or not _take(product, follower):
                 break
-            if any(uses.written_within(v.buffer, at + 1, j) for v, at in reads):
+            if any(uses.written_within(v.buffer, k + 1, j) for v, k in reads):
                 break
-            calls[last], last = None, j
-            fused.result = follower.outputs[0]
-            fused.commit()
+            product.commit(follower.outputs[0])
             reads += [(v, j) for v in follower.inputs if v is not None]
-            parts.append(follower.op.name)
-        if not parts:
+            at.append(j)
+        if len(at) == 1:
             continue
-        weight, view = _weight(graph, uses, fused)
+        weight, view = _weight(graph, uses, product)
         if view is not None:
-            views[last] = view
-        calls[last] = fused.call(weight, call.where)
-        graph.notes.append(f"epilogue: {', '.join(parts)} fused into {said(call)}")
+            views[at[-1]] = view
+        for k in at:
+            calls[k] = None
+        calls[at[-1]] = product.call(weight, call.where)
+        parts = ", ".join(graph.calls[k].op.name for k in at[1:])
+        graph.notes.append(f"epilogue: {parts} fused into {said(call)}")
     graph.calls = []
     for k, slot in enumerate(calls):
         if slot is not None:
             graph.calls += [views[k], slot] if k in views else [slot]
 
 
+Epilogue = tuple[Value | None, Value | None, int]  # bias, residual, activation
+
+
 @dataclass(slots=True)
 class _Product:
-    """A product and its epilogue so far; `next_` is what is being tried."""
+    """A product and its epilogue so far; `following` is what it would be with one more."""
 
     x: Value
     weight: Value
     transposed: bool  # weight is (in, out), matmul's second operand
-    bias: Value | None
-    residual: Value | None
-    activation: int
+    epilogue: Epilogue
     result: Value
-    next_: tuple[Value | None, Value | None, int] | None = None
+    following: Epilogue
 
-    def commit(self) -> None:
-        assert self.next_ is not None
-        self.bias, self.residual, self.activation = self.next_
+    def commit(self, result: Value) -> None:
+        self.epilogue, self.result = self.following, result
 
     def call(self, weight: Value, where: str) -> Call:
-        inputs = [self.x, weight, self.bias]
-        if self.activation == 0 and self.residual is None:
+        bias, residual, activation = self.epilogue
+        inputs: list[Value | None] = [self.x, weight, bias]
+        if activation == 0 and residual is None:
             return Call(_LINEAR, inputs, (), [self.result], where=where)
         if _RESIDUAL:
-            inputs.append(self.residual)
-        attrs = (self.activation,)
-        return Call(_LINEAR_ACT, inputs, attrs, [self.result], where=where)
+            inputs.append(residual)
+        return Call(_LINEAR_ACT, inputs, (activation,), [self.result], where=where)
 
 
 def _start(call: Call) -> _Product | None:
@@ -88,46 +89,56 @@ def _start(call: Call) -> _Product | None:
     assert x is not None and weight is not None
     if len(weight.shape) != 2 or (name == "linear_act" and call.attrs[0] != 0):
         return None
-    rest = [*call.inputs[2:], None, None]
-    y = call.outputs[0]
-    return _Product(x, weight, name == "matmul", rest[0], rest[1], 0, y)
+    bias, residual = [*call.inputs[2:], None, None][:2]
+    start = (bias, residual, 0)
+    return _Product(x, weight, name == "matmul", start, call.outputs[0], start)
 
 
-def _only_reader(uses: Uses, v: Value, at: int) -> int | None:
-    """The one call that reads v, whose memory nobody else uses."""
-    if uses.escapes(v.buffer) or v.buffer.kind != "internal":
-        return None
-    if len(uses.values[v]) != 1 or uses.writes[v.buffer] != [at]:
+def _only_reader(graph: Graph, uses: Uses, v: Value, at: list[int]) -> int | None:
+    """The one call that uses v, where the calls in `at` and it alone wrote its memory."""
+    b = v.buffer
+    if len(uses.values[v]) != 1 or v in uses.roots or b.kind != "internal":
         return None
     reader = uses.values[v][0]
-    return reader if uses.reads[v.buffer] == [reader] else None
+    call = graph.calls[reader]
+    over = [o for o in call.outputs if o.buffer is b]
+    if over:  # what happens to the memory later happens to the result
+        layout = (v.shape, v.strides, v.offset)
+        if call.inputs[0] is not v or layout != (
+            over[0].shape,
+            over[0].strides,
+            over[0].offset,
+        ):
+            return None
+    elif call.into or call.in_place:
+        return None
+    others = [i for i in uses.writes[b] if i not in at and i != reader]
+    return None if any(i < reader or not over for i in others) else reader
 
 
 def _take(product: _Product, call: Call) -> bool:
-    """Whether the call can be the product's next step; it is then in product.next_."""
-    if call.into or call.in_place or product.activation:
-        return False
-    y, bias, residual = product.result, product.bias, product.residual
-    result = call.outputs[0] if call.outputs else y
-    if result.shape != y.shape or result.dtype is not y.dtype:
+    """Whether the call can be the product's next step; it is then in product.following."""
+    y = product.result
+    bias, residual, activation = product.epilogue
+    if activation:
         return False
     if call.op.name in ACTIVATIONS:
-        product.next_ = bias, residual, ACTIVATIONS[call.op.name]
+        product.following = bias, residual, ACTIVATIONS[call.op.name]
         return True
-    if call.op.name != "add":
+    if call.op.name not in ("add", "add_") or residual is not None:
         return False
     a, b = call.inputs
     other = b if a is y else a
-    if other is None or other is y or other.number is not None:
-        return False
-    if other.dtype is not y.dtype or residual is not None:
+    if other is None or other.number is not None or other.dtype is not y.dtype:
         return False
     vector = other.shape == y.shape[-1:] and other.strides == (1,)
     if bias is None and vector and len(y.shape) > 1:
-        product.next_ = other, None, 0
+        product.following = other, None, 0
         return True
-    if _RESIDUAL and other.shape == y.shape:
-        product.next_ = bias, other, 0
+    # what lies still, whatever the batch, has y's shape by chance
+    moves = other.buffer.kind not in STATIC
+    if _RESIDUAL and moves and other.shape == y.shape and is_row_major(other):
+        product.following = bias, other, 0
         return True
     return False
 

@@ -75,7 +75,7 @@ def _operand(v: Value, y: Value) -> bool:
 def _reduces(call: Call, members: list[Call]) -> int:
     """Over how many leading dimensions the call reduces a float member; 0 if it is not
     of that kind."""
-    if call.op.name not in _REDUCTIONS or not is_fresh(call):
+    if call.op.name not in _REDUCTIONS or not is_fresh(call) or checks_values(call):
         return 0
     x, dims = call.inputs[0], call.attrs[0]
     if x is None or not x.dtype.is_floating_point or not x.shape:
@@ -88,17 +88,15 @@ def _reduces(call: Call, members: list[Call]) -> int:
 
 
 class _Past:
-    """Calls that others may have to move past."""
+    """Calls that others may move past: views, and calls that write new memory alone."""
 
     def __init__(self, aliases: Aliases) -> None:
         self._aliases = aliases
         self._made: set[Value] = set()
-        self._reads: set[Buffer] = set()
         self._writes: set[Buffer] = set()
 
     def add(self, call: Call) -> None:
         self._made.update(call.outputs)
-        self._reads.update(call.reads)
         for b in call.writes:
             self._writes |= self._aliases.of(b)
 
@@ -106,12 +104,7 @@ class _Past:
         """Whether the call must stay behind them."""
         if any(v in self._made for v in call.inputs if v is not None):
             return True
-        writes = {a for b in call.writes for a in self._aliases.of(b)}
-        return bool(
-            self._writes.intersection(call.reads)
-            or writes & self._writes
-            or writes & self._reads
-        )
+        return not self._writes.isdisjoint(call.reads)
 
 
 def _gather(

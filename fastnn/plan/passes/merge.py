@@ -24,7 +24,7 @@ def merge(graph: Graph, inference: bool) -> None:
         if v is None:
             return None
         if v.number is not None:
-            return type(v.number), repr(v.number), v.scale
+            return repr(v.number), v.scale
         v = values.get(v, v)
         if v.buffer.kind in STATIC and not v.scales:
             where = (v.buffer, v.dtype, v.shape, v.strides, v.offset)
