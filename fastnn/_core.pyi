@@ -495,3 +495,7 @@ def view_of(
     strides: tuple[builtins.int, ...],
     offset: builtins.int,
 ) -> Tensor: ...
+def run_group(
+    calls: Sequence[tuple[Op, Sequence[Any], Sequence[Any]]],
+    scratch: Sequence[builtins.bool],
+) -> list[Tensor | None] | None: ...

@@ -6,10 +6,8 @@
  * arithmetic on every path, so strides and threads cannot change a bit. */
 #include "ops.h"
 
-#define INPUTS 4    /* of a kernel, at most */
-#define BUFFER 512  /* elements of a buffered piece */
-#define LONG_ROW 64 /* rows at least this long are worth a kernel call of their own */
-#define GRAIN 16384 /* elements that pay for a thread */
+#define INPUTS FNN_MAP_INPUTS
+#define BUFFER 512 /* elements of a buffered piece */
 
 typedef struct {
     char *data;
@@ -86,7 +84,7 @@ static void classify(job *j) {
         }
         all_linear &= o->linear || o->constant;
     }
-    j->by_rows = !all_linear && j->ndim > 1 && j->shape[last] >= LONG_ROW;
+    j->by_rows = !all_linear && j->ndim > 1 && j->shape[last] >= FNN_MAP_LONG_ROW;
     j->buffered = false;
     for (int k = 0; k <= j->n_in; k++) {
         const operand *o = &j->op[k];
@@ -174,6 +172,18 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype) {
                                : fnn_map_int(kernel, dtype);
 }
 
+int fnn_map_operand_dtype(int kernel, int dtype, int k) {
+    fnn_map_kind kind = fnn_map_kinds[kernel];
+    bool is_bool = k == 0 ? kind == FNN_T_TO_BOOL : kind == FNN_BTT_TO_T && k == 1;
+    return is_bool ? FNN_BOOL : dtype;
+}
+
+int fnn_map_dtype(const fnn_call *c) {
+    bool other = fnn_map_kinds[c->op->kernel] == FNN_T_TO_BOOL ||
+                 (c->op->flags & FNN_INPLACE) != 0;
+    return other ? fnn_promote(c, 0) : c->out[0].dtype;
+}
+
 /* y = kernel(in...) with the arithmetic done in dtype. */
 static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
                           fnn_tensor *const *in) {
@@ -184,31 +194,23 @@ static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
     job j;
     j.n_in = fnn_map_arity[kernel];
     j.kernel = fnn_map_kernel(kernel, dtype);
-    fnn_map_kind kind = fnn_map_kinds[kernel];
-    set_operand(&j.op[0], y, y, kind == FNN_T_TO_BOOL ? FNN_BOOL : dtype);
-    for (int k = 0; k < j.n_in; k++) {
-        bool condition = kind == FNN_BTT_TO_T && k == 0;
-        set_operand(&j.op[k + 1], in[k], y, condition ? FNN_BOOL : dtype);
+    for (int k = 0; k <= j.n_in; k++) {
+        set_operand(&j.op[k], k == 0 ? y : in[k - 1], y,
+                    fnn_map_operand_dtype(kernel, dtype, k));
     }
     coalesce(&j, y);
     classify(&j);
-    fnn_parallel_for(n, GRAIN, run_range, &j);
+    fnn_parallel_for(n, FNN_MAP_GRAIN, run_range, &j);
     return FNN_OK;
 }
 
 fnn_status fnn_run_map(fnn_call *c) {
-    int kernel = c->op->kernel;
-    fnn_map_kind kind = fnn_map_kinds[kernel];
-    const fnn_tensor *y = &c->out[0];
-    int dtype = y->dtype;
-    if (kind == FNN_T_TO_BOOL || (c->op->flags & FNN_INPLACE)) {
-        dtype = fnn_promote(c, 0);
-    }
+    int kernel = c->op->kernel, dtype = fnn_map_dtype(c);
     if (fnn_map_kernel(kernel, dtype) == NULL) {
         return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected another dtype, got %s",
                         c->op->name, fnn_dtype_name(dtype));
     }
-    return run_map(kernel, dtype, y, c->in);
+    return run_map(kernel, dtype, &c->out[0], c->in);
 }
 
 void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src) {

@@ -159,12 +159,30 @@ void fnn_coalesce(fnn_tensor *t);
 fnn_map_fn fnn_map_int(int kernel, int dtype);
 /* The kernel for a dtype. */
 fnn_map_fn fnn_map_kernel(int kernel, int dtype);
+/* The dtype that an elementwise call calculates in, and what the kernel then wants its
+ * output (k = 0) and its inputs (from 1 on) to be. */
+int fnn_map_dtype(const fnn_call *c);
+int fnn_map_operand_dtype(int kernel, int dtype, int k);
+#define FNN_MAP_INPUTS 4    /* of a kernel, at most */
+#define FNN_MAP_LONG_ROW 64 /* so long a row is worth a kernel call of its own */
+#define FNN_MAP_GRAIN 16384 /* elements that pay for a thread */
 
 /* ---- reductions (reduce.c) ---------------------------------------------------------- */
 
 /* Sum of n contiguous floats in the fixed tree; scratch: fnn_chunks(n) elements. */
 static inline int64_t fnn_chunks(int64_t n) { return (n + FNN_CHUNK - 1) / FNN_CHUNK; }
 void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch);
+/* The kept and the reduced dimensions of c->in[0], as c's dims say. */
+void fnn_reduce_split(const fnn_call *c, fnn_tensor *kept, fnn_tensor *reduced);
+/* y[j] = reduction of one chunk: x[i * ld + j], i < n <= FNN_CHUNK, for j < cols. */
+void fnn_reduce_chunk(int op, int dtype, int64_t n, int64_t cols, const char *x,
+                      int64_t ld, char *y);
+/* y[outputs] from its chunks: nothing to do for one (it is in y), zeros for none, else
+ * partial[chunks][outputs] joined in the tree; partial is used up. */
+void fnn_reduce_join_chunks(int op, int dtype, int64_t chunks, int64_t outputs,
+                            char *partial, char *y);
+/* y /= count: a sum becomes a mean. */
+void fnn_reduce_divide(const fnn_tensor *y, int64_t count);
 
 /* Whether every element of x is in [0, 1]; if not, *low and *high are its least and largest
  * element, NaN where one is (losses.c). */

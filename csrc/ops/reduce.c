@@ -23,8 +23,7 @@ typedef struct {
     char *partial;         /* [chunks][outputs] */
 } job;
 
-/* Splits x into kept and reduced dimensions. */
-static void split(const fnn_call *c, fnn_tensor *kept, fnn_tensor *reduced) {
+void fnn_reduce_split(const fnn_call *c, fnn_tensor *kept, fnn_tensor *reduced) {
     const fnn_tensor *x = c->in[0];
     const fnn_attr *dims = &c->attr[0];
     unsigned mask = dims->n == 0 ? ~0u : 0;
@@ -103,12 +102,21 @@ fnn_status fnn_infer_arg(fnn_call *c) {
 
 int64_t fnn_workspace_reduce(const fnn_call *c) {
     fnn_tensor kept, reduced;
-    split(c, &kept, &reduced);
+    fnn_reduce_split(c, &kept, &reduced);
     int64_t chunks = fnn_chunks(fnn_numel(&reduced));
     int64_t size = fnn_dtype_size(c->out[0].dtype);
     return chunks > 1 && fnn_is_float(c->in[0]->dtype)
                ? chunks * fnn_numel(&kept) * size
                : 0;
+}
+
+void fnn_reduce_chunk(int op, int dtype, int64_t n, int64_t cols, const char *x,
+                      int64_t ld, char *y) {
+    if (cols == 1 && ld == 1) {
+        fnn_k->reduce[FNN_F64(dtype)](op, n, x, y);
+    } else {
+        fnn_k->reduce_cols[FNN_F64(dtype)](op, n, cols, x, ld, y);
+    }
 }
 
 /* partial[chunk][lo..hi) for a block of neighbouring columns */
@@ -130,8 +138,7 @@ static void reduce_columns(void *context, int64_t lo, int64_t hi) {
         }
         ptrdiff_t ld = j->reduced.ndim ? j->reduced.stride[0] : 0;
         char *out = j->partial + (chunk * j->outputs + row * width + first) * size;
-        fnn_k->reduce_cols[FNN_F64(j->dtype)](j->op, n, cols, x + start * ld * size, ld,
-                                              out);
+        fnn_reduce_chunk(j->op, j->dtype, n, cols, x + start * ld * size, ld, out);
     }
 }
 
@@ -161,7 +168,7 @@ static void reduce_chunks(void *context, int64_t lo, int64_t hi) {
             x = buffer;
         }
         char *out = j->partial + (chunk * j->outputs + output) * size;
-        fnn_k->reduce[FNN_F64(j->dtype)](j->op, n, x, out);
+        fnn_reduce_chunk(j->op, j->dtype, n, 1, x, 1, out);
     }
 }
 
@@ -176,34 +183,40 @@ static void join(int op, int dtype, int64_t chunks, int64_t outputs, char *parti
     }
 }
 
+void fnn_reduce_join_chunks(int op, int dtype, int64_t chunks, int64_t outputs,
+                            char *partial, char *y) {
+    size_t bytes = (size_t)(outputs * fnn_dtype_size(dtype));
+    if (chunks == 0) {
+        memset(y, 0, bytes);
+    } else if (chunks > 1) {
+        join(op, dtype, chunks, outputs, partial);
+        memcpy(y, partial, bytes);
+    }
+}
+
 void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch) {
     ptrdiff_t size = fnn_dtype_size(dtype);
     int64_t chunks = fnn_chunks(n);
-    if (n == 0) {
-        memset(y, 0, (size_t)size);
-        return;
-    }
     for (int64_t i = 0; i < chunks; i++) {
         ptrdiff_t length = fnn_min64(FNN_CHUNK, n - i * FNN_CHUNK);
         fnn_k->reduce[FNN_F64(dtype)](FNN_SUM, length,
                                       (const char *)x + i * FNN_CHUNK * size,
-                                      (char *)scratch + i * size);
+                                      chunks > 1 ? (char *)scratch + i * size : y);
     }
-    join(FNN_SUM, dtype, chunks, 1, scratch);
-    memcpy(y, scratch, (size_t)size);
+    fnn_reduce_join_chunks(FNN_SUM, dtype, chunks, 1, scratch, y);
 }
 
 fnn_status fnn_run_reduce(fnn_call *c) {
     const fnn_tensor *x = c->in[0], *y = &c->out[0];
     job j = {.op = c->op->kernel, .dtype = x->dtype};
-    split(c, &j.kept, &j.reduced);
+    fnn_reduce_split(c, &j.kept, &j.reduced);
     j.outputs = fnn_numel(&j.kept);
     j.length = fnn_numel(&j.reduced);
     if (j.outputs == 0) {
         return FNN_OK;
     }
     if (j.length == 0) { /* a sum: infer refused the others */
-        memset(y->data, 0, (size_t)(j.outputs * fnn_dtype_size(y->dtype)));
+        fnn_reduce_join_chunks(j.op, y->dtype, 0, j.outputs, NULL, y->data);
         return FNN_OK;
     }
     fnn_coalesce(&j.kept);
@@ -229,28 +242,26 @@ fnn_status fnn_run_reduce(fnn_call *c) {
         fnn_parallel_for(j.chunks * j.outputs, GRAIN_ELEMENTS / per_task + 1,
                          reduce_chunks, &j);
     }
-    if (j.chunks > 1) {
-        join(j.op, j.dtype, j.chunks, j.outputs, j.partial);
-        memcpy(y->data, j.partial, (size_t)(j.outputs * fnn_dtype_size(y->dtype)));
-    }
+    fnn_reduce_join_chunks(j.op, j.dtype, j.chunks, j.outputs, j.partial, y->data);
     return FNN_OK;
+}
+
+void fnn_reduce_divide(const fnn_tensor *y, int64_t count) {
+    double divisor = (double)count;
+    char splat[16 * 8];
+    fnn_convert(splat, y->dtype, fnn_dtype_size(y->dtype), &divisor, FNN_FLOAT64, 0,
+                16);
+    const void *in[2] = {y->data, splat};
+    fnn_map_kernel(FNN_MAP_div, y->dtype)(fnn_numel(y), y->data, in,
+                                          (ptrdiff_t[]){1, 0});
 }
 
 /* The sum, then one division by the count. */
 fnn_status fnn_run_mean(fnn_call *c) {
-    const fnn_tensor *x = c->in[0], *y = &c->out[0];
-    FNN_TRY(fnn_run_reduce(c));
-    int64_t outputs = fnn_numel(y);
-    if (outputs == 0) {
-        return FNN_OK;
-    }
     fnn_tensor kept, reduced;
-    split(c, &kept, &reduced);
-    double count = (double)fnn_numel(&reduced);
-    char splat[16 * 8];
-    fnn_convert(splat, x->dtype, fnn_dtype_size(x->dtype), &count, FNN_FLOAT64, 0, 16);
-    const void *in[2] = {y->data, splat};
-    fnn_map_kernel(FNN_MAP_div, x->dtype)(outputs, y->data, in, (ptrdiff_t[]){1, 0});
+    FNN_TRY(fnn_run_reduce(c));
+    fnn_reduce_split(c, &kept, &reduced);
+    fnn_reduce_divide(&c->out[0], fnn_numel(&reduced));
     return FNN_OK;
 }
 
@@ -269,7 +280,7 @@ fnn_status fnn_run_mean(fnn_call *c) {
 
 fnn_status fnn_run_arg(fnn_call *c) {
     fnn_tensor kept, reduced;
-    split(c, &kept, &reduced);
+    fnn_reduce_split(c, &kept, &reduced);
     int64_t outputs = fnn_numel(&kept), length = fnn_numel(&reduced);
     bool max = c->op->kernel == FNN_MAX, is_float = fnn_is_float(c->in[0]->dtype);
     int64_t *y = (int64_t *)(void *)c->out[0].data;

@@ -105,6 +105,18 @@ cdef extern from "core.h" nogil:
     int fnn_input_of(const fnn_call *c, int i)
     fnn_status fnn_init(fnn_error *err)
 
+cdef extern from "plan/group.h" nogil:
+    ctypedef bint cbool "bool"
+    ctypedef struct fnn_group:
+        fnn_call **calls
+        int n
+        cbool *scratch
+    ctypedef struct fnn_group_plan
+    int64_t fnn_group_bytes(int n)
+    bint fnn_group_prepare(fnn_group_plan *p, const fnn_group *g, int threads)
+    int64_t fnn_group_workspace(const fnn_group_plan *p)
+    void fnn_group_run(const fnn_group_plan *p, void *workspace)
+
 cdef extern from "cpu.h" nogil:
     const char *fnn_isa_name()
     fnn_status fnn_isa_select(const char *name, fnn_error *err)

@@ -12,6 +12,7 @@ One extension module from a few parts:
     backward.pxi the backward pass over nodes
     interop.pxi  NumPy, DLPack, scalars, pickling
     plan.pxi     plans: programs, replays, the way into a compiled function
+    group.pxi    groups of calls by themselves, for tests
 """
 
 import cython
@@ -19,7 +20,7 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport (
@@ -43,6 +44,7 @@ include "tape.pxi"
 include "backward.pxi"
 include "interop.pxi"
 include "plan.pxi"
+include "group.pxi"
 
 
 def _start():
