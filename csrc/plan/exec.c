@@ -13,13 +13,15 @@
 
 #include "ops/ops.h"
 #include "plan/arena.h"
+#include "plan/group.h"
 
 #define BASE ((char *)((uintptr_t)1 << 40))
 
 typedef struct {
     fnn_status (*run)(fnn_call *c);
     fnn_call *call;
-    int first; /* the call, by number */
+    fnn_group_plan *group; /* runs instead, where there is one */
+    int first, end;        /* its calls, by number */
 } exec_step;
 
 struct fnn_exec {
@@ -32,6 +34,8 @@ struct fnn_exec {
     int *merged;          /* [buffers]: whose memory it uses; itself where its own */
     fnn_call *calls;      /* [calls] */
     exec_step *steps;
+    int *step_of;          /* [calls]: -1 for views */
+    bool *scratch;         /* [calls]: the result has no memory but the group's */
     fnn_tensor **ins;      /* of all calls */
     fnn_attr *attrs;       /* of all calls */
     int64_t *numbers;      /* [values], those that follow the batch */
@@ -57,7 +61,12 @@ void fnn_exec_free(fnn_exec *e) {
     free(e->places);
     free(e->merged);
     free(e->calls);
+    for (int i = 0; e->steps && i < e->facts.steps; i++) {
+        free(e->steps[i].group);
+    }
     free(e->steps);
+    free(e->step_of);
+    free(e->scratch);
     free(e->ins);
     free(e->attrs);
     free(e->numbers);
@@ -90,13 +99,15 @@ static fnn_exec *allocate(const fnn_program *p) {
     e->base = calloc(buffers, sizeof *e->base);
     e->calls = calloc(calls, sizeof *e->calls);
     e->steps = calloc(calls, sizeof *e->steps);
+    e->step_of = calloc(calls, sizeof *e->step_of);
+    e->scratch = calloc(calls, sizeof *e->scratch);
     e->ins = calloc(ins, sizeof *e->ins);
     e->attrs = calloc(attrs, sizeof *e->attrs);
     e->argument = calloc((size_t)p->n_arguments + 2, sizeof *e->argument);
     e->fresh = calloc((size_t)p->n_fresh + 2, sizeof *e->fresh);
     if (!e->slots || !e->offsets || !e->numbers || !e->by_home || !e->bytes ||
-        !e->places || !e->merged || !e->base || !e->calls || !e->steps || !e->ins ||
-        !e->attrs || !e->argument || !e->fresh) {
+        !e->places || !e->merged || !e->base || !e->calls || !e->steps || !e->step_of ||
+        !e->scratch || !e->ins || !e->attrs || !e->argument || !e->fresh) {
         fnn_exec_free(e);
         return NULL;
     }
@@ -252,13 +263,13 @@ static void share_with_operand(fnn_exec *e, int i, const int *last, const bool *
         return;
     }
     int to = values[given->out[0]].buffer;
-    if (!in_arena(e, to) || begun[to] || e->bytes[to] == 0) {
+    if (!in_arena(e, to) || begun[to] || e->bytes[to] == 0 || e->scratch[i]) {
         return;
     }
     for (int k = 0; k < c->n_in; k++) {
         int from = given->in[k] < 0 ? -1 : values[given->in[k]].buffer;
-        if (!in_arena(e, from) || last[from] != i || e->bytes[from] != e->bytes[to] ||
-            !same_layout(c->in[k], c->out)) {
+        if (!in_arena(e, from) || e->places[from].bytes < 0 || last[from] != i ||
+            e->bytes[from] != e->bytes[to] || !same_layout(c->in[k], c->out)) {
             continue;
         }
         bool alone = true;
@@ -273,70 +284,157 @@ static void share_with_operand(fnn_exec *e, int i, const int *last, const bool *
     }
 }
 
-static void use(int *first, int *last, bool *begun, int buffer, int at) {
+/* ---- steps ------------------------------------------------------------------------ */
+
+typedef struct {
+    int first, last; /* calls that use it; first < 0: none */
+    int values;      /* how many values lie in it */
+} usage;
+
+static void use(usage *u, int buffer, int call) {
     if (buffer >= 0) {
-        first[buffer] = first[buffer] < 0 ? at : first[buffer];
-        last[buffer] = at;
-        begun[buffer] = true;
+        u[buffer].first = u[buffer].first < 0 ? call : u[buffer].first;
+        u[buffer].last = call;
     }
 }
 
-/* Lifetimes in calls, in-place results, places. */
-static fnn_status place(fnn_exec *e, fnn_error *err) {
+/* Visits the buffers of a call that runs. */
+static void use_all(const fnn_exec *e, int i, usage *u) {
+    const fnn_plan_call *c = &e->program->calls[i];
+    for (int k = 0; k < c->n_in; k++) {
+        use(u, c->in[k] < 0 ? -1 : e->program->values[c->in[k]].buffer, i);
+    }
+    for (int k = 0; k < c->op->n_out; k++) {
+        use(u, e->program->values[c->out[k]].buffer, i);
+    }
+}
+
+static void find_usage(const fnn_exec *e, usage *u) {
+    const fnn_program *p = e->program;
+    for (int b = 0; b < p->n_buffers; b++) {
+        u[b] = (usage){-1, -1, 0};
+    }
+    for (int v = 0; v < p->n_values; v++) {
+        if (p->values[v].buffer >= 0) {
+            u[p->values[v].buffer].values++;
+        }
+    }
+    for (int i = 0; i < p->n_calls; i++) {
+        if (runs(&e->calls[i])) {
+            use_all(e, i, u);
+        }
+    }
+}
+
+/* Calls [from, to) as one step that runs in blocks; false where that cannot be. */
+static bool add_group(fnn_exec *e, int from, int to, const usage *u, fnn_call **calls) {
+    const fnn_program *p = e->program;
+    for (int i = from; i < to; i++) {
+        if (!runs(&e->calls[i]) || e->calls[i].op->n_out != 1) {
+            return false;
+        }
+        int b = p->values[p->calls[i].out[0]].buffer;
+        e->scratch[i] = in_arena(e, b) && u[b].first == i && u[b].last < to &&
+                        u[b].last > i && u[b].values == 1;
+        calls[i - from] = &e->calls[i];
+    }
+    fnn_group group = {calls, to - from, e->scratch + from};
+    fnn_group_plan *plan = malloc((size_t)fnn_group_bytes(to - from));
+    if (plan == NULL || !fnn_group_prepare(plan, &group, e->calls[from].threads)) {
+        free(plan);
+        memset(e->scratch + from, 0, (size_t)(to - from));
+        return false;
+    }
+    e->steps[e->facts.steps++] =
+        (exec_step){.call = calls[0], .group = plan, .first = from, .end = to};
+    return true;
+}
+
+/* Each call that runs is a step, each group one; an elementwise call alone is a group of
+ * one, since that is prepared once. */
+static fnn_status make_steps(fnn_exec *e, const usage *u, fnn_error *err) {
+    const fnn_program *p = e->program;
+    fnn_call **calls = malloc(((size_t)p->n_calls + 1) * sizeof *calls);
+    if (calls == NULL) {
+        return fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to bind it");
+    }
+    for (int i = 0, g = 0; i < p->n_calls;) {
+        fnn_call *c = &e->calls[i];
+        while (g < p->n_groups && p->groups[g][0] < i) {
+            g++;
+        }
+        int end = i + 1;
+        if (g < p->n_groups && p->groups[g][0] == i &&
+            add_group(e, i, p->groups[g][1], u, calls)) {
+            end = p->groups[g][1];
+        } else if (runs(c) && !((c->op->flags & FNN_ELEMENTWISE) &&
+                                add_group(e, i, i + 1, u, calls))) {
+            e->steps[e->facts.steps++] = (exec_step){
+                .run = c->op->run[FNN_CPU_DEVICE], .call = c, .first = i, .end = end};
+        }
+        for (; i < end; i++) {
+            e->step_of[i] = runs(&e->calls[i]) ? e->facts.steps - 1 : -1;
+        }
+    }
+    free(calls);
+    return FNN_OK;
+}
+
+/* ---- places ----------------------------------------------------------------------- */
+
+/* In-place results, lifetimes in steps, places. */
+static fnn_status place(fnn_exec *e, const usage *u, fnn_error *err) {
     const fnn_program *p = e->program;
     size_t n = (size_t)p->n_buffers + 1;
-    int *first = malloc(n * sizeof *first), *last = malloc(n * sizeof *last);
+    int *last = malloc(n * sizeof *last);
     bool *begun = calloc(n, sizeof *begun);
-    int64_t total = -1;
-    if (first && last && begun) {
-        for (int b = 0; b < p->n_buffers; b++) {
-            first[b] = last[b] = -1;
-            e->merged[b] = b;
-        }
-        for (int pass = 0; pass < 2; pass++) { /* lifetimes; then in-place results */
-            memset(begun, 0, n * sizeof *begun);
-            for (int i = 0; i < p->n_calls; i++) {
-                const fnn_plan_call *c = &p->calls[i];
-                if (!runs(&e->calls[i])) {
-                    continue;
-                }
-                if (pass == 1) {
-                    share_with_operand(e, i, last, begun);
-                }
-                for (int k = 0; k < c->n_in; k++) {
-                    int v = c->in[k];
-                    use(first, last, begun, v < 0 ? -1 : p->values[v].buffer, i);
-                }
-                for (int k = 0; k < c->op->n_out; k++) {
-                    use(first, last, begun, p->values[c->out[k]].buffer, i);
-                }
-            }
-        }
-        for (int b = 0; b < p->n_buffers; b++) {
-            fnn_lifetime *life = &e->places[b];
-            *life = (fnn_lifetime){.bytes = e->bytes[b], .first = 1, .last = 0};
-            if (in_arena(e, b) && first[b] >= 0 && e->merged[b] == b) {
-                life->first = first[b];
-                life->last = last[b];
-            }
-            e->facts.unshared_bytes += in_arena(e, b) ? e->bytes[b] : 0;
-        }
-        for (int b = 0; b < p->n_buffers; b++) {
-            if (in_arena(e, b) && e->merged[b] != b) {
-                fnn_lifetime *life = &e->places[owner(e, b)];
-                life->last = last[b] > life->last ? last[b] : life->last;
-            }
-        }
-        total = fnn_arena_layout(e->places, p->n_buffers);
-    }
-    free(first);
-    free(last);
-    free(begun);
-    if (total < 0) {
+    if (!last || !begun) {
+        free(last);
+        free(begun);
         return fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to lay it out");
     }
-    e->facts.arena_bytes = total;
-    return FNN_OK;
+    for (int b = 0; b < p->n_buffers; b++) {
+        last[b] = u[b].last;
+        e->merged[b] = b;
+        e->places[b] = (fnn_lifetime){.bytes = e->bytes[b], .first = 1, .last = 0};
+    }
+    for (int i = 0; i < p->n_calls; i++) {
+        if (e->scratch[i]) {
+            e->places[p->values[p->calls[i].out[0]].buffer].bytes = -1; /* no memory */
+        }
+    }
+    for (int i = 0; i < p->n_calls; i++) {
+        const fnn_plan_call *c = &p->calls[i];
+        if (!runs(&e->calls[i])) {
+            continue;
+        }
+        share_with_operand(e, i, last, begun);
+        for (int k = 0; k < c->n_in; k++) {
+            if (c->in[k] >= 0 && p->values[c->in[k]].buffer >= 0) {
+                begun[p->values[c->in[k]].buffer] = true;
+            }
+        }
+        for (int k = 0; k < c->op->n_out; k++) {
+            begun[p->values[c->out[k]].buffer] = true;
+        }
+    }
+    for (int b = 0; b < p->n_buffers; b++) {
+        if (!in_arena(e, b) || u[b].first < 0 || e->places[b].bytes < 0) {
+            continue;
+        }
+        fnn_lifetime *life = &e->places[owner(e, b)];
+        int from = e->step_of[u[b].first], to = e->step_of[u[b].last];
+        bool empty = life->first > life->last;
+        life->first = empty || from < life->first ? from : life->first;
+        life->last = empty || to > life->last ? to : life->last;
+        e->facts.unshared_bytes += e->bytes[b];
+    }
+    free(last);
+    free(begun);
+    e->facts.arena_bytes = fnn_arena_layout(e->places, p->n_buffers);
+    return e->facts.arena_bytes >= 0
+               ? FNN_OK
+               : fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to lay it out");
 }
 
 /* Values in the order of their homes, for binding. */
@@ -371,25 +469,28 @@ static void sort_by_home(fnn_exec *e) {
     e->arena_end = n;
 }
 
-static void make_steps(fnn_exec *e) {
+/* What the steps need and touch. */
+static void sum_up(fnn_exec *e) {
     int64_t most = 0;
-    for (int i = 0; i < e->program->n_calls; i++) {
-        fnn_call *c = &e->calls[i];
-        if (!runs(c)) {
-            continue;
-        }
-        int64_t bytes = c->op->workspace ? c->op->workspace(c) : 0;
+    for (int s = 0; s < e->facts.steps; s++) {
+        const exec_step *step = &e->steps[s];
+        int64_t bytes = step->group ? fnn_group_workspace(step->group)
+                        : step->call->op->workspace
+                            ? step->call->op->workspace(step->call)
+                            : 0;
         most = bytes > most ? bytes : most;
-        e->steps[e->facts.steps++] =
-            (exec_step){.run = c->op->run[FNN_CPU_DEVICE], .call = c, .first = i};
-        for (int k = 0; k < c->n_in; k++) {
+    }
+    e->facts.workspace_bytes = most;
+    e->facts.arena_bytes += most;
+    for (int i = 0; i < e->program->n_calls; i++) {
+        const fnn_call *c = &e->calls[i];
+        for (int k = 0; runs(c) && k < c->n_in; k++) {
             e->facts.touched += c->in[k] ? fnn_numel(c->in[k]) : 0;
         }
-        for (int k = 0; k < c->op->n_out; k++) {
+        for (int k = 0; runs(c) && k < c->op->n_out; k++) {
             e->facts.touched += fnn_numel(&c->out[k]);
         }
     }
-    e->facts.workspace_bytes = most;
     for (int b = 0; b < e->program->n_buffers; b++) {
         bool fresh = e->program->buffers[b].home == FNN_FRESH;
         e->facts.fresh_bytes += fresh ? e->bytes[b] : 0;
@@ -410,17 +511,25 @@ fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
     for (int i = 0; i < program->n_calls && status == FNN_OK; i++) {
         status = infer(e, i, batch, threads, &ins, &attrs, err);
     }
+    usage *u = malloc(((size_t)program->n_buffers + 1) * sizeof *u);
+    if (status == FNN_OK && u == NULL) {
+        status = fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to bind it");
+    }
     if (status == FNN_OK) {
         measure(e);
-        status = place(e, err);
+        find_usage(e, u);
+        status = make_steps(e, u, err);
     }
+    if (status == FNN_OK) {
+        status = place(e, u, err);
+    }
+    free(u);
     if (status != FNN_OK) {
         fnn_exec_free(e);
         return status;
     }
     sort_by_home(e);
-    make_steps(e);
-    e->facts.arena_bytes += e->facts.workspace_bytes;
+    sum_up(e);
     *out = e;
     return FNN_OK;
 }
@@ -490,7 +599,8 @@ static fnn_status check_operands(const fnn_exec *e, int i, fnn_error *err) {
     for (int k = 0; k < c->n_in + c->op->n_out; k++) {
         int v = k < c->n_in ? c->in[k] : c->out[k - c->n_in];
         int b = v < 0 ? -1 : p->values[v].buffer;
-        if (b < 0 || fnn_numel(&e->slots[v]) == 0) {
+        bool scratch = b >= 0 && e->places[b].bytes < 0;
+        if (b < 0 || scratch || fnn_numel(&e->slots[v]) == 0) {
             continue;
         }
         const char *base =
@@ -513,10 +623,14 @@ static fnn_status check_operands(const fnn_exec *e, int i, fnn_error *err) {
 
 static inline fnn_status run_step(fnn_exec *e, const exec_step *s, fnn_error *err) {
 #ifdef FNN_DEBUG
-    FNN_TRY(check_operands(e, s->first, err));
-#else
-    (void)e;
+    for (int i = s->first; i < s->end; i++) {
+        FNN_TRY(check_operands(e, i, err));
+    }
 #endif
+    if (s->group) {
+        fnn_group_run(s->group, e->workspace);
+        return FNN_OK;
+    }
     s->call->err = err;
     return s->run(s->call);
 }

@@ -113,13 +113,19 @@ def test_a_replay_asks_nothing_of_the_system(tmp_path):
         check=True,
     )
 
-    environment = {**os.environ, "LD_PRELOAD": str(shim), "FASTNN_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(shim),
+        "FASTNN_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     results = [
         subprocess.run(
             [sys.executable, "-c", PROGRAM, str(shim), how],
             env=environment,
             capture_output=True,
             text=True,
+            timeout=120,
         )
         for how in ("run", "break")
     ]
