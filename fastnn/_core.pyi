@@ -498,4 +498,5 @@ def view_of(
 def run_group(
     calls: Sequence[tuple[Op, Sequence[Any], Sequence[Any]]],
     scratch: Sequence[builtins.bool],
+    into: dict[builtins.int, Tensor] | None = None,
 ) -> list[Tensor | None] | None: ...

@@ -190,6 +190,24 @@ def test_an_operand_can_be_a_view():
     check([call("mul", x, x[2].expand(12, 40))])  # a row by its strides
 
 
+@pytest.mark.parametrize("shape", [(5,), (300, 70), (2, 9000)])
+def test_a_result_can_lie_over_an_operand(shape):
+    x, y = fastnn.randn(*shape), fastnn.randn(*shape)
+    calls = [
+        call("mul", x, y),
+        call("add", result(0), x),
+        call("tanh", result(1)),
+        call("sub", result(2), y),
+        call("sum", result(3), attrs=((0,), True)),
+    ]
+    expected = one_by_one(calls)
+    scratch = [True, False, True, False, False]
+    got = _core.run_group(calls, scratch, {1: x, 3: y})
+    assert_same_bits(
+        [got[1], got[3], got[4], x, y], [expected[i] for i in (1, 3, 4, 1, 3)]
+    )
+
+
 def test_what_is_special_stays_so():
     x = tensors(np.resize(EXTREMES, (23, 71)), fastnn.float32)
     calls = [

@@ -7,7 +7,8 @@
 #include "ops.h"
 
 #define INPUTS FNN_MAP_INPUTS
-#define BUFFER 512 /* elements of a buffered piece */
+#define BUFFER 512  /* elements of a buffered piece */
+#define LONG_ROW 64 /* rows at least this long are worth a kernel call of their own */
 
 typedef struct {
     char *data;
@@ -84,7 +85,7 @@ static void classify(job *j) {
         }
         all_linear &= o->linear || o->constant;
     }
-    j->by_rows = !all_linear && j->ndim > 1 && j->shape[last] >= FNN_MAP_LONG_ROW;
+    j->by_rows = !all_linear && j->ndim > 1 && j->shape[last] >= LONG_ROW;
     j->buffered = false;
     for (int k = 0; k <= j->n_in; k++) {
         const operand *o = &j->op[k];

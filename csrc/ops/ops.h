@@ -164,7 +164,6 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype);
 int fnn_map_dtype(const fnn_call *c);
 int fnn_map_operand_dtype(int kernel, int dtype, int k);
 #define FNN_MAP_INPUTS 4    /* of a kernel, at most */
-#define FNN_MAP_LONG_ROW 64 /* so long a row is worth a kernel call of its own */
 #define FNN_MAP_GRAIN 16384 /* elements that pay for a thread */
 
 /* ---- reductions (reduce.c) ---------------------------------------------------------- */

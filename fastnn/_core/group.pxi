@@ -48,11 +48,12 @@ cdef int infer_in_group(group_call *calls, int i, Op op, tuple inputs, tuple att
     return 0
 
 
-def run_group(calls, scratch):
+def run_group(calls, scratch, into=None):
     """Runs calls (op, inputs, attributes) as a group, see csrc/plan/group.h.
 
     An input is a tensor, a number, or ("result", i): what call i made. scratch says of each
-    call whether its result needs no memory. Returns the results, None for those (list of
+    call whether its result needs no memory; into maps calls to tensors of the right dtype
+    and shape that their results are written to. Returns the results, None for those (list of
     Tensor or None); None where the calls do not fit a group.
     """
     cdef int i, n = <int> len(calls)
@@ -75,7 +76,10 @@ def run_group(calls, scratch):
         if not fnn_group_prepare(plan, &g, fnn_num_threads()):
             return None
         for i in range(n):
-            if not without[i]:
+            if into is not None and i in into:
+                each[i].out = (<Tensor> into[i]).t
+                fnn_storage_retain(each[i].out.storage)
+            elif not without[i]:
                 each[i].out.storage = fnn_storage_new(
                     fnn_numel(&each[i].out) * fnn_dtype_size(each[i].out.dtype))
                 if each[i].out.storage == NULL:
