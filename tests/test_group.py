@@ -165,6 +165,14 @@ def test_operands_that_broadcast(shape, dtype):
         check(calls, scratch=range(4))
 
 
+def test_operands_that_repeat_in_long_runs():
+    x = fastnn.randn(2, 3, 300)
+    short, long = fastnn.randn(300), fastnn.randn(3, 300)
+    channel = fastnn.randn(3, 1)  # wraps round, as the bias of a convolution
+    check([call("hardtanh", x, short, long), call("hardtanh", result(0), long, short)])
+    check([call("mul", channel, x), call("hardtanh", result(0), channel, short)])
+
+
 @pytest.mark.parametrize("shape", [(11,), (33, 70), (4, 5, 6)])
 def test_operands_of_other_dtypes(shape):
     rng = np.random.default_rng(1)
