@@ -8,7 +8,7 @@
 #define LONG_ROW 256     /* so long a row is worth a kernel call of its own */
 #define TILE 4096        /* elements of a tile, where a chunk is less */
 #define STRIP 4096       /* columns of a tile; fewer fit the cache, but */
-#define MIN_STRIP 256    /* memory likes long runs; threads may ask for less */
+#define MIN_STRIP 512    /* memory likes long runs; threads may ask for less */
 
 int64_t fnn_group_bytes(int n) {
     return (int64_t)sizeof(fnn_group_plan) +
