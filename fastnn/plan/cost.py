@@ -32,7 +32,7 @@ _INPUT = {  # families that cost by what they read
     "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
     "index_add", "scatter_add",
 }  # fmt: skip
-_ACTIVATIONS = {code: name for name, code in ACTIVATIONS.items()}
+ACTIVATION_NAMES = {code: name for name, code in ACTIVATIONS.items()}
 
 
 def _size(v: Value | None) -> int:
@@ -55,7 +55,7 @@ def flops(call: Call) -> int:
         total = 2 * size * first.shape[-1]
         total += size * sum(v is not None for v in call.inputs[2:])
         if name == "linear_act" and call.attrs[0]:
-            total += size * _ELEMENT.get(_ACTIVATIONS[call.attrs[0]] or "none", 1)
+            total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[0]] or "none", 1)
         return total
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())

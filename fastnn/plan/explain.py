@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fastnn.plan.cost import bytes_moved, flops
+from fastnn.plan.cost import ACTIVATION_NAMES, bytes_moved, flops
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 
 _UNITS = ("", "k", "M", "G", "T")
@@ -105,8 +105,12 @@ def _columns(call: Call) -> list[str]:
 
 def attributes(call: Call) -> str:
     """The attributes by name: "dims=(0,) keepdim=False"."""
-    names = (a.split(":")[0] for a in call.op.attributes)
-    return " ".join(f"{n}={a!r}" for n, a in zip(names, call.attrs, strict=True))
+    words = []
+    for declared, given in zip(call.op.attributes, call.attrs, strict=True):
+        name = declared.split(":")[0]
+        text = f"{given!r}" if name != "activation" else f"{ACTIVATION_NAMES[given]}"
+        words.append(f"{name}={text}")
+    return " ".join(words)
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -49,7 +49,7 @@ def test_explain_names_calls_memory_and_passes():
     for part in (
         "linear_act",
         "(8x4) (6x4) (6) -> (8x6)",
-        "activation=1",
+        "activation=relu",
         "relu fused into linear",
         "group: exp, add",
         "prologue, run when",

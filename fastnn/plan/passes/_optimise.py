@@ -48,16 +48,10 @@ def optimise(
         )
     graph = verify(graph.copy())
     if "dead" in wanted:
-        verify_after(dead, graph, inference)  # what nobody reads stands in no one's way
+        dead(graph, inference)  # what nobody reads stands in no one's way
+        verify(graph)
     for name, run in PASSES.items():
         if name in wanted:
-            verify_after(run, graph, inference)
+            run(graph, inference)
+            verify(graph)
     return graph
-
-
-def verify_after(
-    run: Callable[[Graph, bool], None], graph: Graph, inference: bool
-) -> None:
-    """Runs a pass and checks what it left."""
-    run(graph, inference)
-    verify(graph)
