@@ -92,6 +92,8 @@ def _columns(call: Call) -> list[str]:
         elif name not in seen:
             seen.append(name)
             given.append(f"{call.count} {name}")
+    while given and given[-1] == "-":
+        given.pop()
     results = " ".join(_shape(v) for v in call.outputs)
     values = call.outputs or [v for v in call.inputs if v is not None]
     dtype = values[0].dtype.name if values else ""

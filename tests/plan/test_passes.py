@@ -780,7 +780,7 @@ INPLACE = ["add_", "mul_", "copy_", "relu_"]
 STEPS = st.tuples(
     st.sampled_from(
         [*UNARY, *BINARY, *BINARY, *INPLACE, "T", "slice", "reshape", "expand", "sum",
-         "mean", "matmul", "linear", "dropout", "where", "zeros", "number", "softmax"]
+         "mean", "matmul", "linear", "dropout", "where", "zeros", "number", "softmax", "residual"]
     ),
     st.integers(0, 30),
     st.integers(0, 30),
@@ -824,6 +824,9 @@ def run_step(pool, name, i, j, k):
         return x * (0.5, -0.0, 2.0, 1.0)[k]
     elif name == "softmax":
         return F.softmax(x, -1) if x.ndim == 2 else None
+    elif name == "residual":
+        z = F.linear(pool[0], pool[2], pool[3])
+        return (z + x if k else x + z) + y
     return None
 
 
