@@ -251,6 +251,11 @@ def test_fold_fills_only_what_is_whole_and_filled_once():
         y[1].copy_(x)
         return y * 2
 
+    def once(x):
+        y = fastnn.empty(2, 3)
+        y[0].copy_(1.0)
+        return x + y[0]
+
     def transposed(x):
         y = fastnn.empty(2, 3)
         y.T.copy_(1.0)
@@ -259,7 +264,7 @@ def test_fold_fills_only_what_is_whole_and_filled_once():
     def whole(x):
         return x + fastnn.zeros(3)
 
-    for f in (twice, seen, part, transposed, whole):
+    for f in (twice, seen, part, once, transposed, whole):
         graph, best = only("fold", f, (rand(3),), externals=[])
         assert ops(graph) - ops(best) == (f is whole), f.__name__
 
@@ -344,7 +349,7 @@ def test_merge_tells_attributes_apart():
 
 def test_merge_sees_writes_through_other_tensors_of_the_memory():
     array = RNG.standard_normal(3).astype(np.float32)
-    w, same_memory = fastnn.from_numpy(array), fastnn.from_numpy(array)
+    w, same_memory = fastnn.from_numpy(array), fastnn.from_numpy(array[1:])
 
     def f(x):
         a = w.exp()
@@ -554,9 +559,31 @@ def test_epilogue_in_place():
         z = y.reshape(-1)
         return y.add_(b), z
 
-    for f in (part, elsewhere, before):
+    def others(x):
+        z = x @ w * 2.0
+        z.add_(x @ w)
+        fastnn.tanh(x @ w, out=z)
+        return z
+
+    for f in (part, elsewhere, before, others):
         graph, best = only("epilogue", f, (rand(5, 4),))
         assert ops(best) == ops(graph), f.__name__
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_epilogue_sees_the_product_written_in_between(over):
+    x = Value(Buffer("argument", index=0), fastnn.float32, (2, 2), (2, 1))
+    y, z = (Value(Buffer("internal"), fastnn.float32, (2, 2), (2, 1)) for _ in range(2))
+    z = Value(y.buffer, y.dtype, y.shape, y.strides) if over else z
+    z.buffer.escapes = True
+    between = call("exp", [x], [y], into=True)
+    calls = [call("matmul", [x, x], [y]), between, call("relu", [y], [z], into=over)]
+    graph = Graph([x], calls, [z])
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 3
+    del calls[1]
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 1
+    calls.append(call("neg", [x], [y], into=True))
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 3 - over
 
 
 def test_epilogue_of_a_square_weight_in_two_orders():
@@ -575,6 +602,17 @@ def test_epilogue_adds_a_residual_where_the_op_takes_one():
 
     best = only("epilogue", f, (rand(5, 4),))[1]
     assert ops(best) == (2 if residual else 5)
+
+    def two(x):
+        return F.linear(x, w) + x + b, F.linear(x, w) + x + x
+
+    best = only("epilogue", two, (rand(5, 4),))[1]
+    assert ops(best) == (4 if residual else 6)
+
+    def strided(x):
+        return F.linear(x, w) + x.T, F.linear(x, w) + w
+
+    assert ops(only("epilogue", strided, (rand(4, 4),))[1]) == 4
 
 
 # ---- pack -------------------------------------------------------------------------------
@@ -702,6 +740,7 @@ def test_groups_leave_what_may_raise():
     x, t = fastnn.tensor([0.25, 0.5]), fastnn.tensor([0.0, 1.0])
     assert not groups(lambda x, t: bce(x * 1, t), x, t)
     assert not groups(lambda x: (x * 2).int() * 3 // 2, x)
+    assert not groups(lambda x: (x * 2).double(), x)
 
 
 def test_groups_end_in_reductions_of_one_kind():

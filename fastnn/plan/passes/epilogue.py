@@ -101,17 +101,10 @@ def _only_reader(graph: Graph, uses: Uses, v: Value, at: list[int]) -> int | Non
         return None
     reader = uses.values[v][0]
     call = graph.calls[reader]
-    over = [o for o in call.outputs if o.buffer is b]
-    if over:  # what happens to the memory later happens to the result
-        layout = (v.shape, v.strides, v.offset)
-        if call.inputs[0] is not v or layout != (
-            over[0].shape,
-            over[0].strides,
-            over[0].offset,
-        ):
-            return None
-    elif call.into or call.in_place:
+    over = any(o.buffer is b for o in call.outputs)
+    if not over and (call.into or call.in_place):
         return None
+    # what happens to the memory later happens to what was written over it
     others = [i for i in uses.writes[b] if i not in at and i != reader]
     return None if any(i < reader or not over for i in others) else reader
 

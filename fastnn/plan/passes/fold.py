@@ -12,7 +12,6 @@ from fastnn.plan.passes._uses import (
     Uses,
     follows_batch,
     is_fresh,
-    is_row_major,
     is_static,
     said,
 )
@@ -56,9 +55,9 @@ def fold(graph: Graph, inference: bool) -> None:
 def _fills(call: Call, uses: Uses) -> bool:
     """Whether the call fills all of what empty() gave, as zeros() and ones() do."""
     x = call.inputs[0] if call.op.name == "copy_" else None
-    if x is None or x.buffer.kind != "internal" or x.scales or x in uses.makers:
+    if x is None or x.buffer.kind != "internal" or x.scales:
         return False
-    return x.offset == 0 and is_row_major(x)
+    return x not in uses.makers
 
 
 def _kind(call: Call, at: int, uses: Uses, inference: bool) -> Any:
