@@ -386,6 +386,23 @@ def test_copies_of_copies():
     )
 
 
+def test_copies_of_copies_that_are_written():
+    def last(x):
+        a = (x * 2).clone()
+        b = a.clone()
+        b.add_(1)
+        return a * b
+
+    def first(x):
+        a = (x * 2).clone()
+        b = a.clone()
+        a.add_(1)
+        return a * b
+
+    for f in (last, first):
+        assert ops(only("copies", f, (rand(3),))[1], "copy") == 1
+
+
 def test_copies_that_stay():
     w = rand(3, 4)
 

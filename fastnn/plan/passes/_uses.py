@@ -201,9 +201,7 @@ def rename(
 
     for v in list(all_values(graph)):
         while v.buffer in buffers:
-            target = buffers[v.buffer]
-            target.escapes |= v.buffer.escapes
-            v.buffer = target
+            v.buffer = buffers[v.buffer]
     for call in graph.prologue + graph.calls:
         call.inputs = [None if v is None else value(v) for v in call.inputs]
         call.outputs = [value(v) for v in call.outputs]
