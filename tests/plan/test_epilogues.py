@@ -1,0 +1,238 @@
+"""Epilogues of products, and packed weights: done where they may be, with the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from plan.keeping import only, rand, same
+from plan.recorder import call, ops
+
+import fastnn
+import fastnn.nn.functional as F
+from fastnn.plan.graph import Buffer, Graph, Value
+from fastnn.plan.passes import optimise
+
+# ---- epilogue ----
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_epilogue_of_matmul(shape, transposed):
+    w, b = rand(4, 6), rand(6)
+    w = w.T.clone() if transposed else w
+
+    def f(x):
+        return (x @ (w.T if transposed else w) + b).relu()
+
+    best = only("epilogue", f, (rand(*shape),))[1]
+    assert ops(best) == 1 == ops(best, "linear_act")
+    assert ops(only("epilogue", lambda x: x @ w.T + b if transposed else b + x @ w,
+                    (rand(*shape),))[1], "linear") == 1  # fmt: skip
+
+
+def test_epilogue_of_a_weight_made_within():
+    def f(x):
+        return (x @ (x.T * 2) + x.sum(1)).tanh()
+
+    best = only("epilogue", f, (rand(3, 4),))[1]
+    assert ops(best, "linear_act") == 1 and ops(best, "matmul", "add", "tanh") == 0
+
+
+def test_epilogue_keeps_special_values():
+    x = fastnn.tensor(
+        [[np.nan, 1, 0], [np.inf, 0, 1], [-0.0, -0.0, -0.0]], dtype=fastnn.float32
+    )
+    w, b = (
+        fastnn.tensor(np.eye(3, dtype=np.float32)),
+        fastnn.tensor([-0.0, 1.0, np.inf]),
+    )
+    for act in ("relu", "sigmoid", "tanh"):
+        same(lambda x, a=act: getattr(x @ w + b, a)(), (x,), passes=["epilogue"])
+    same(lambda x: F.gelu(x @ w + b), (x,), passes=["epilogue"])
+
+
+def test_epilogue_leaves_other_readers_writes_and_shapes():
+    w, b, x = rand(4, 6), rand(6), rand(5, 4)
+
+    def read_twice(x):
+        y = x @ w
+        return y.relu() * y
+
+    def seen(x):
+        y = x @ w
+        return y, y.relu()
+
+    def through_a_view(x):
+        y = x @ w
+        return y.relu() + y[0]
+
+    def itself(x):
+        y = x @ w
+        return y + y
+
+    def written(x):
+        y = x @ w
+        x.add_(1)
+        return y.relu()
+
+    def column(x):
+        return x @ w + b[:1]
+
+    def dtype(x):
+        return x @ w + b.double()
+
+    def strided(x):
+        return x @ w + b.repeat(2)[::2]
+
+    def second_bias(x):
+        return F.linear(x, w.T, b) + b
+
+    def overwritten(x):
+        y = x @ w
+        fastnn.exp(w[:1].expand(5, 6), out=y)
+        return y.relu()
+
+    def batch_of_weights(x):
+        return (x.reshape(1, 5, 4) @ w.reshape(1, 4, 6)).relu()
+
+    def activation_first(x):
+        return (x @ w).relu() + b
+
+    wanted = {"activation_first": 1}
+    for f in (
+        strided,
+        second_bias,
+        overwritten,
+        read_twice,
+        seen,
+        through_a_view,
+        itself,
+        written,
+        column,
+        dtype,
+        batch_of_weights,
+        activation_first,
+    ):
+        graph, best = only("epilogue", f, (x,))
+        assert ops(graph) - ops(best) == wanted.get(f.__name__, 0), f.__name__
+
+
+def test_epilogue_in_place():
+    w, b = rand(4, 6), rand(6)
+
+    def f(x):
+        y = x @ w
+        y += b
+        F.relu(y, inplace=True)
+        return y, F.relu(x @ w, inplace=True).mul_(2)
+
+    graph, best = only("epilogue", f, (rand(5, 4),))
+    assert [c.op.name for c in best.calls if not c.is_view] == [
+        "linear_act", "linear_act", "mul_"
+    ]  # fmt: skip
+
+    def part(x):
+        y = x @ w
+        y[1:].add_(b)
+        return y
+
+    def elsewhere(x):
+        y, z = x @ w, x @ w + 1.0
+        z.add_(y)
+        fastnn.tanh(z, out=y)
+        return y, z
+
+    def before(x):
+        y = x @ w
+        z = y.reshape(-1)
+        return y.add_(b), z
+
+    def others(x):
+        z = x @ w * 2.0
+        z.add_(x @ w)
+        fastnn.tanh(x @ w, out=z)
+        return z
+
+    for f in (part, elsewhere, before, others):
+        graph, best = only("epilogue", f, (rand(5, 4),))
+        assert ops(best) == ops(graph), f.__name__
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_epilogue_sees_the_product_written_in_between(over):
+    x = Value(Buffer("argument", index=0), fastnn.float32, (2, 2), (2, 1))
+    y, z = (Value(Buffer("internal"), fastnn.float32, (2, 2), (2, 1)) for _ in range(2))
+    z = Value(y.buffer, y.dtype, y.shape, y.strides) if over else z
+    z.buffer.escapes = True
+    between = call("exp", [x], [y], into=True)
+    calls = [call("matmul", [x, x], [y]), between, call("relu", [y], [z], into=over)]
+    graph = Graph([x], calls, [z])
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 3
+    del calls[1]
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 1
+    calls.append(call("neg", [x], [y], into=True))
+    assert ops(optimise(graph, inference=False, passes=["epilogue"])) == 3 - over
+
+
+def test_epilogue_of_a_square_weight_in_two_orders():
+    w, b = rand(4, 4), rand(4)
+    for order in ((0, 1), (1, 0), (-1, -2)):
+        f = lambda x, order=order: x @ w.permute(*order) + b  # noqa: E731
+        assert ops(only("epilogue", f, (rand(3, 4),))[1], "linear") == 1
+
+
+def test_epilogue_adds_a_residual_where_the_op_takes_one():
+    residual = "residual" in fastnn._core.op_named("linear_act").inputs
+    w, b = rand(4, 4), rand(4)
+
+    def f(x):
+        return (F.linear(x, w, b) + x).relu(), x + F.linear(x, w)
+
+    best = only("epilogue", f, (rand(5, 4),))[1]
+    assert ops(best) == (2 if residual else 5)
+
+    def two(x):
+        return F.linear(x, w) + x + b, F.linear(x, w) + x + x
+
+    best = only("epilogue", two, (rand(5, 4),))[1]
+    assert ops(best) == (4 if residual else 6)
+
+    def strided(x):
+        return F.linear(x, w) + x.T, F.linear(x, w) + w
+
+    assert ops(only("epilogue", strided, (rand(4, 4),))[1]) == 4
+
+
+# ---- pack ----
+
+
+def test_pack_once_for_all_readers_and_not_in_vain():
+    w, v = rand(6, 4), rand(4, 6)
+
+    def f(x):
+        return F.linear(x, w) + F.linear(x * 2, w) + x @ v + x @ w.T + F.linear(x, v.T)
+
+    best = only("pack", f, (rand(3, 4),), inference=True)[1]
+    assert len(best.prologue) == 1  # v lies as it is read; w's readers share one
+    assert len(same(f, (rand(3, 4),), inference=True).prologue) == 1
+    assert not only("pack", f, (rand(3, 4),))[1].prologue
+
+
+def test_pack_of_parts_of_one_memory():
+    w = rand(6, 4)
+
+    def f(x):
+        return F.linear(x, w[:3]) + F.linear(x, w[3:])
+
+    assert len(same(f, (rand(3, 4),), inference=True).prologue) == 2
+
+
+def test_pack_leaves_arguments_and_what_is_written():
+    w = rand(6, 4)
+
+    def f(x, v):
+        y = F.linear(x, w) + F.linear(x, v)
+        w.add_(1)
+        return y
+
+    assert not only("pack", f, (rand(3, 4), rand(6, 4)), inference=True)[1].prologue
