@@ -1,6 +1,6 @@
 """What the benchmarks share. Import it first: it pins every contestant to one thread.
 
-Contestants take turns, figures are medians.
+The race itself is fastnn.bench's: contestants take turns, figures are medians.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import fastnn
+from fastnn import bench
 from fastnn._info import cpu
 
 try:
@@ -28,27 +27,9 @@ except ImportError:
     torch = None
 
 
-def seconds(function: Callable[[], Any], calls: int) -> float:
-    """Time of one call, over `calls` of them."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
-
-
-def race(
-    contestants: dict[str, Callable[[], Any]], *, rounds: int = 15, budget: float = 0.02
-) -> dict[str, float]:
-    """Median seconds of a call for each, taken in turns; a turn lasts about `budget`."""
-    calls = {}
-    for name, function in contestants.items():
-        function()
-        calls[name] = max(1, int(budget / max(seconds(function, 3), 1e-9)))
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, function in contestants.items():
-            times[name].append(seconds(function, calls[name]))
-    return {name: statistics.median(t) for name, t in times.items()}
+def race(contestants: dict[str, Callable[[], Any]], **options: Any) -> dict[str, float]:
+    """Median seconds of a call for each; see fastnn.bench.race."""
+    return {k: t.median for k, t in bench.race(contestants, **options).items()}
 
 
 def headline() -> str:

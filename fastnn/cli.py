@@ -1,11 +1,13 @@
-"""The command line: fastnn demo, fastnn info."""
+"""The command line: fastnn demo, fastnn info, fastnn bench."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fastnn._version import __version__
 
@@ -24,6 +26,7 @@ examples:
   fastnn demo               train on handwritten digits, save, load, race NumPy
   fastnn demo --plot        the same, and draw what was learnt into demo.png
   fastnn info               which CPU, kernels, threads and libraries are in use
+  fastnn bench train        how long training steps take, beside NumPy and the floor
   FASTNN_NUM_THREADS=1 fastnn demo
                             on one thread; the numbers stay the same
 """
@@ -49,6 +52,23 @@ INFO = """\
 Says what fastnn found on this machine, what it chose and why: kernels (FASTNN_ISA),
 threads (FASTNN_NUM_THREADS, OMP_NUM_THREADS), memory kept (FASTNN_CACHE_BYTES), and
 the libraries in the process. Worth adding to a bug report.
+"""
+
+BENCH = """\
+Measures what this machine can do at best (multiply-adds and bytes a second), then how
+near to it fastnn comes, compiled and eager, beside NumPy and, with --peers, whichever of
+PyTorch, JAX, ONNX Runtime, scikit-learn and thinc is installed. They take turns in one
+process for each number of threads, on the same CPUs; results are compared first.
+
+groups: overhead (ops on a few numbers, calls), kernels (single functions), train (whole
+steps), infer (arrays in and out). Without one, all: some minutes, more with --peers.
+"""
+
+BENCH_EXAMPLES = """\
+examples:
+  fastnn bench train
+  fastnn bench --peers --threads 1,2 --json bench.json --plot roofline.png
+  fastnn bench --peers --markdown docs/benchmarks.md
 """
 
 
@@ -104,6 +124,30 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     info.add_argument("--json", action="store_true", help="as JSON, for programs")
+    bench = commands.add_parser(
+        "bench",
+        help="time fastnn beside NumPy, other libraries and the machine's limit",
+        description=BENCH,
+        epilog=BENCH_EXAMPLES,
+        formatter_class=raw,
+    )
+    bench.add_argument("group", nargs="?", help="one group of workloads (default: all)")
+    bench.add_argument(
+        "--peers", action="store_true", help="other installed libraries take part"
+    )
+    bench.add_argument(
+        "--threads",
+        type=positives,
+        default=[1],
+        metavar="N,...",
+        help="numbers of threads, one run for each (default: 1)",
+    )
+    for name, what in (
+        ("json", "all that was measured, as JSON"),
+        ("plot", "the roofline with a point for each workload; needs matplotlib"),
+        ("markdown", "the tables, as a page"),
+    ):
+        bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
     return top
 
 
@@ -115,11 +159,19 @@ def positive(text: str) -> int:
     return value
 
 
+def positives(text: str) -> list[int]:
+    """Whole numbers of at least 1, with commas between them."""
+    return [positive(part) for part in text.split(",")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser().parse_args(words)
+    options.words = words
+    command = {"demo": demo, "info": info, "bench": bench}[options.command]
     try:
-        return info(options) if options.command == "info" else demo(options)
+        return command(options)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -153,3 +205,45 @@ def info(options: argparse.Namespace) -> int:
     else:
         print(_info.text())
     return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Check what was asked for before anything is timed; time, print, write and draw."""
+    import json
+    import shlex
+
+    from fastnn import _demo_plot
+    from fastnn.bench import harness, plot, report
+
+    try:
+        harness.check_group(options.group)
+        for file in (options.json, options.markdown):
+            if file is not None and not file.parent.is_dir():
+                raise RuntimeError(f"expected an existing folder, got {file.parent}")
+        if options.plot is not None:
+            _demo_plot.check(options.plot)
+        record = harness.run(
+            options.group,
+            options.threads,
+            peers=options.peers,
+            command=shlex.join(["fastnn", *options.words]),
+        )
+    except (ValueError, RuntimeError) as error:
+        print(f"fastnn bench: {error}", file=sys.stderr)
+        return 2
+    print(report.text(record))
+    if options.json is not None:
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    if options.plot is not None:
+        plot.draw(options.plot, record)
+    if options.markdown is not None:
+        picture = options.plot and Path(
+            os.path.relpath(options.plot, options.markdown.parent)
+        )
+        options.markdown.write_text(report.markdown(record, picture))
+    return 1 if any(report.FIRST in row["failed"] for row in every(record)) else 0
+
+
+def every(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of all runs."""
+    return [row for run in record["runs"] for row in run["rows"]]

@@ -1,0 +1,192 @@
+"""PyTorch: eager, and compiled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from fastnn.bench.peers.base import Contestant, losses
+from fastnn.bench.workloads.rows import (
+    CHECKED_STEPS,
+    LR,
+    MOMENTUM,
+    Array,
+    Chain,
+    Gradient,
+    Inference,
+    Kernel,
+    Network,
+    Run,
+    Training,
+    Update,
+)
+
+FUSED = ("SGD", "Adam", "AdamW", "Adagrad")  # the fastest that PyTorch has on CPUs
+
+
+class Torch(Contestant):
+    """Op by op."""
+
+    key, title, package, module = "torch", "PyTorch", "torch", "torch"
+    language = "torch"
+
+    def prepare(self, threads: int) -> None:
+        """The pools' sizes too."""
+        super().prepare(threads)
+        self.lib.set_num_threads(threads)
+        if self.lib.get_num_interop_threads() != 1:
+            self.lib.set_num_interop_threads(1)
+
+    def compiled(self, function: Any) -> Any:
+        """Here, nothing is."""
+        return function
+
+    def optimizer(self, name: str, parameters: Any, **options: float) -> Any:
+        """The fused one where there is one."""
+        fused = {"fused": True} if name in FUSED else {}
+        return getattr(self.lib.optim, name)(parameters, **options, **fused)
+
+    def tensors(self, arrays: list[Array]) -> list[Any]:
+        """Sharing memory."""
+        return [self.lib.from_numpy(a) for a in arrays]
+
+    def kernel(self, row: Kernel) -> Run:
+        """The form, under inference_mode."""
+        form, lib, xs = row.forms["torch"], self.lib, row.inputs()
+        out = None if row.out is None else lib.zeros(*row.out)
+        f = self.compiled(
+            (lambda *a: form(lib, *a))
+            if out is None
+            else (lambda *a: form(lib, *a[:-1], out=a[-1]))
+        )
+        last = () if out is None else (out,)
+        if row.arrays:
+
+            def call() -> Any:
+                return f(*self.tensors(xs), *last).numpy()
+
+            return Run(lib.inference_mode()(call), lambda: [call()])
+        ts = self.tensors(xs)
+
+        def run() -> Any:
+            return f(*ts, *last)
+
+        return Run(lib.inference_mode()(run), lambda: [run().numpy()])
+
+    def chain(self, row: Chain) -> Run:
+        """The form over and over, under inference_mode."""
+        form, lib = row.forms["torch"], self.lib
+        x, w = self.tensors(row.inputs())
+
+        def chained(length: int) -> Callable[[], Any]:
+            def run(x: Any, w: Any) -> Any:
+                for _ in range(length):
+                    x = form(lib, x, w)
+                return x
+
+            f = self.compiled(run)
+            call: Callable[[], Any] = lib.inference_mode()(lambda: f(x, w))
+            return call
+
+        long, short = chained(2 * row.length), chained(row.length)
+        short()
+        return Run(long, lambda: [long().numpy()], less=short, per=row.length)
+
+    def gradient(self, row: Gradient) -> Run:
+        """Forward and backward."""
+        form, lib = row.forms["torch"], self.lib
+        x, *rest = self.tensors(row.inputs())
+        x.requires_grad_()
+        loss = self.compiled(lambda x, *rest: form(lib, x, *rest))
+
+        def step() -> None:
+            x.grad = None
+            loss(x, *rest).backward()
+
+        def result() -> list[Array]:
+            step()
+            return [x.grad.numpy()]
+
+        return Run(step, result)
+
+    def update(self, row: Update) -> Run:
+        """An optimizer's step."""
+        p, g = self.tensors(row.inputs())
+        p.requires_grad_()
+        p.grad = g
+        step = self.compiled(self.optimizer(row.optimizer, [p], **row.options).step)
+
+        def result() -> list[Array]:
+            for _ in range(CHECKED_STEPS):
+                step()
+            return [p.detach().numpy()[:1000].copy()]
+
+        return Run(step, result)
+
+    def inference(self, row: Inference) -> Run:
+        """The network on an array, under inference_mode."""
+        lib = self.lib
+        predict, x = self.compiled(network(lib, row).eval()), row.x
+
+        def call() -> Any:
+            return predict(lib.from_numpy(x)).numpy()
+
+        timed = lib.inference_mode()(call)
+        return Run(timed, lambda: [timed()])
+
+    def training(self, row: Training) -> Run:
+        """One step, as anyone writes it."""
+        lib = self.lib
+        net, criterion = network(lib, row), lib.nn.CrossEntropyLoss()
+        if row.optimizer == "adam":
+            optimizer = self.optimizer("Adam", net.parameters(), lr=LR["adam"])
+        else:
+            optimizer = self.optimizer(
+                "SGD", net.parameters(), lr=LR["sgd"], momentum=MOMENTUM
+            )
+        inputs, targets = self.tensors(list(row.batch_of_pairs))
+        loss_of = self.compiled(lambda x, y: criterion(net(x), y))
+        update = self.compiled(optimizer.step)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = loss_of(inputs, targets)
+            loss.backward()
+            update()
+            return loss
+
+        return Run(step, lambda: losses(step, CHECKED_STEPS, lambda v: v.item()))
+
+
+class TorchCompiled(Torch):
+    """torch.compile around the function, the model with its loss, the optimizer's step."""
+
+    key, title = "compiled", "PyTorch compiled"
+
+    def compiled(self, function: Any) -> Any:
+        """Afresh: what was compiled for other workloads is forgotten."""
+        return self.lib.compile(function)
+
+    def build(self, row: Any) -> Run | None:
+        """A workload must not meet the recompilation limit because of earlier ones."""
+        self.lib.compiler.reset()
+        return super().build(row)
+
+    def optimizer(self, name: str, parameters: Any, **options: float) -> Any:
+        """The one that the compiler fuses itself."""
+        return getattr(self.lib.optim, name)(parameters, **options)
+
+
+def network(lib: Any, row: Network) -> Any:
+    """The row's network and weights."""
+    layers: list[Any] = []
+    for (k, n), (weight, bias) in zip(
+        itertools.pairwise(row.sizes), row.weights, strict=True
+    ):
+        layer = lib.nn.Linear(k, n)
+        with lib.no_grad():
+            layer.weight.copy_(lib.from_numpy(weight))
+            layer.bias.copy_(lib.from_numpy(bias))
+        layers += [layer, lib.nn.ReLU()]
+    return lib.nn.Sequential(*layers[:-1])

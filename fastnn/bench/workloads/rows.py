@@ -1,0 +1,202 @@
+"""The kinds of workload. A workload is one row: what is done, in which sizes, how much
+arithmetic and memory that takes at least. How, says each contestant for its kind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any
+Form = Callable[..., Any]  # f(library, *arrays): one op in that library's terms
+CHECKED_STEPS = 8  # more than a plan needs to be recorded
+LR = {"adam": 1e-3, "sgd": 1e-2}
+MOMENTUM = 0.9
+
+
+class Run(NamedTuple):
+    """A workload, ready to be run by one contestant.
+
+    Parameters:
+        call : what is timed.
+        result : runs it, and returns what must agree among contestants, as arrays.
+        less : its time is taken off; None where there is nothing to take off.
+        per : the rest is divided by this.
+    """
+
+    call: Callable[[], Any]
+    result: Callable[[], list[Array]]
+    less: Callable[[], Any] | None = None
+    per: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What all rows have.
+
+    Parameters:
+        name : says what is done, and its sizes; unique in its group.
+        group : overhead, kernels, train or infer.
+        flops, bytes : what has to be computed; what has to be read and written at least.
+        tolerance : results agree to this share of the largest number; None: not compared.
+        targets : what is promised: {contestant: ratio of its time}, {"seconds": time}.
+    """
+
+    name: str
+    group: str
+    flops: float
+    bytes: float
+    tolerance: float | None = 1e-4
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+    kind = ""
+
+    def normal(self, *shape: int, key: int = 0) -> Array:
+        """Normal numbers, float32, the same for every contestant."""
+        seed = zlib.crc32(f"{self.name} {key}".encode())
+        return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel(Workload):
+    """One function of arrays.
+
+    Parameters:
+        shapes : of its inputs, which are normal numbers; or integers below the second
+            entry, for (shape, limit).
+        forms : the function in each library's terms; those without one do not take part.
+        out : shape of an output that is there before the call, the forms' out=; None
+            where each call makes one.
+        arrays : NumPy arrays go in and come out, whoever computes.
+    """
+
+    shapes: tuple[Any, ...]
+    forms: Mapping[str, Form]
+    out: tuple[int, ...] | None = None
+    arrays: bool = False
+    kind = "kernel"
+
+    def inputs(self) -> list[Array]:
+        """Fresh NumPy arrays."""
+        made = []
+        for k, shape in enumerate(self.shapes):
+            if shape and isinstance(shape[0], tuple):
+                sizes, limit = shape
+                seed = zlib.crc32(f"{self.name} {k}".encode())
+                made.append(np.random.default_rng(seed).integers(0, limit, sizes))
+            else:
+                made.append(self.normal(*shape, key=k))
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(Workload):
+    """What one op costs inside a program: f(x, w) over and over, from `length` calls and
+    from twice as many."""
+
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    forms: Mapping[str, Form]
+    length: int = 50
+    kind = "chain"
+
+    def inputs(self) -> list[Array]:
+        """x, w; w is orthogonal, or of ones and minus ones, so that nothing grows."""
+        x, w = (self.normal(*s, key=k) for k, s in enumerate(self.shapes))
+        return [x, np.linalg.qr(w)[0] if w.ndim == 2 else np.sign(w)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient(Kernel):
+    """A scalar function of x, ...: the value's gradient by x. NumPy's form returns it."""
+
+    kind = "gradient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Workload):
+    """A step of an optimizer on one tensor of `size` numbers.
+
+    Parameters:
+        optimizer : PyTorch's name.
+        options : PyTorch's arguments.
+    """
+
+    optimizer: str
+    options: Mapping[str, float]
+    size: int
+    kind = "update"
+
+    def inputs(self) -> list[Array]:
+        """A parameter and its gradient."""
+        return [self.normal(self.size), 1e-2 * self.normal(self.size, key=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Workload):
+    """Linear layers of these sizes with ReLU between them, and a batch."""
+
+    sizes: tuple[int, ...]
+    batch: int
+
+    @cached_property
+    def weights(self) -> list[tuple[Array, Array]]:
+        """(out, in) and (out,) of each layer, as Kaiming He starts them."""
+        return [
+            (
+                self.normal(n, k, key=k) * np.float32((2 / k) ** 0.5),
+                0.1 * self.normal(n, key=-n),
+            )
+            for k, n in itertools.pairwise(self.sizes)
+        ]
+
+    @cached_property
+    def x(self) -> Array:
+        """The batch."""
+        return self.normal(self.batch, self.sizes[0], key=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Network):
+    """A batch through the network: NumPy array in, NumPy array out."""
+
+    kind = "inference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Network):
+    """zero_grad, forward, cross entropy, backward, optimizer step; tensors in.
+
+    Parameters: optimizer : "adam", or "sgd" with momentum 0.9.
+    """
+
+    optimizer: str
+    kind = "training"
+
+    @cached_property
+    def batch_of_pairs(self) -> tuple[Array, Array]:
+        """x and its classes: each row comes twice, in two classes.
+
+        Nobody can learn that, so that in a hundred thousand steps on one batch the
+        numbers stay as they are in training.
+        """
+        rng = np.random.default_rng(7)
+        first = rng.integers(0, self.sizes[-1], self.batch // 2)
+        x = self.x.copy()
+        x[self.batch // 2 :] = x[: self.batch // 2]
+        return x, np.concatenate([first, (first + 1) % self.sizes[-1]])
+
+
+def network_flops(sizes: tuple[int, ...], batch: int) -> float:
+    """Multiply-adds of the layers, two each."""
+    return 2.0 * batch * sum(k * n for k, n in itertools.pairwise(sizes))
+
+
+def numbers_in(sizes: tuple[int, ...]) -> int:
+    """How many parameters."""
+    return sum(k * n + n for k, n in itertools.pairwise(sizes))
