@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from fastnn.bench.harness import Record
-from fastnn.bench.report import FIRST
+from fastnn.bench.report import FIRST, share
 
 COLORS = {
     "overhead": "#777777",
@@ -14,6 +15,7 @@ COLORS = {
     "train": "#c22f2f",
     "infer": "#2e8b57",
 }
+SMALL = 8  # points, of the numbers and the key
 
 
 def draw(path: Path, record: Record) -> None:
@@ -26,85 +28,123 @@ def draw(path: Path, record: Record) -> None:
     from matplotlib.figure import Figure
 
     runs = record["runs"]
-    figure: Any = Figure(figsize=(15, 9 * len(runs)), dpi=110, layout="constrained")
-    panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
-    for axes, run in zip(panels, runs, strict=True):
-        panel(axes, record, run)
+    figure: Any = Figure(figsize=(16, 10 * len(runs)), dpi=110)
+    figure.subplots_adjust(0.05, 0.07 / len(runs), 0.99, 1 - 0.04 / len(runs), 0.02)
+    panels = figure.subplots(len(runs), 2, squeeze=False, width_ratios=(3, 1))
+    for (left, right), run in zip(panels, runs, strict=True):
+        points = roofline(left, record, run)
+        name_levels(left, run)
+        number(left, points)
+        key(right, points)
     figure.savefig(path)
 
 
-def panel(axes: Any, record: Record, run: Record) -> None:
-    """One number of threads."""
+def roofline(
+    axes: Any, record: Record, run: Record
+) -> list[tuple[float, float, Record]]:
+    """Lines of the machine and points of the workloads; returns (x, y, row) of these."""
     points = [
         (row["flops"] / row["bytes"], row["flops"] / t["median"] / 1e9, row)
         for row in run["rows"]
         if (t := row["times"].get(FIRST)) is not None and t["median"] > 0
     ]
-    peak = run["machine"]["peaks"][run["isa"]]["float32"] / 1e9
-    levels = [(v["name"], v["rate"] / 1e9) for v in run["machine"]["bandwidth"]]
+    peak, levels = limits(run)
     xs = [x for x, _, _ in points] + [peak / rate for _, rate in levels]
-    left, right = min(xs) / 2.5, max(xs) * 6
-    for name, rate in levels:
+    left, right = min(xs) / 2.5, max(xs) * 2.5
+    for _, rate in levels:
         axes.plot([left, peak / rate], [rate * left, peak], color="black", lw=1)
+    lowest = min(peak / rate for _, rate in levels)
+    axes.plot([lowest, right], [peak, peak], color="black", lw=1.5)
+    for group, color in COLORS.items():
+        mine = [(x, y) for x, y, row in points if row["group"] == group]
+        if mine:
+            axes.scatter(*zip(*mine, strict=True), color=color, s=22, zorder=3)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(left, right)
+    axes.set_ylim(min([y for _, y, _ in points], default=peak / 1e3) / 2, peak * 2)
+    axes.set_xlabel("arithmetic intensity, FLOP per byte")
+    axes.set_ylabel("GFLOP/s")
+    n = run["threads"]
+    axes.set_title(f"fastnn on {record['cpu']}, {n} thread{'s' * (n > 1)}")
+    axes.grid(alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return points
+
+
+def limits(run: Record) -> tuple[float, list[tuple[str, float]]]:
+    """GFLOP/s in float32 of the kernels in force; GB/s of each level."""
+    peak = run["machine"]["peaks"][run["isa"]]["float32"] / 1e9
+    return peak, [(v["name"], v["rate"] / 1e9) for v in run["machine"]["bandwidth"]]
+
+
+def name_levels(axes: Any, run: Record) -> None:
+    """Names along the lines, above them."""
+    peak, levels = limits(run)
+    left, right = axes.get_xlim()
+    for name, rate in levels:
+        (x0, y0), (x1, y1) = axes.transData.transform(
+            [(left, rate * left), (peak / rate, peak)]
+        )
         axes.annotate(
             f"{name} {rate:.0f} GB/s",
             (left, rate * left),
-            xytext=(4, 4),
+            xytext=(6, 9),
             textcoords="offset points",
-            fontsize=9,
+            rotation=math.degrees(math.atan2(y1 - y0, x1 - x0)),
+            rotation_mode="anchor",
+            fontsize=SMALL + 1,
         )
-    lowest = min(peak / rate for _, rate in levels)
-    axes.plot([lowest, right], [peak, peak], color="black", lw=1.5)
     axes.annotate(
-        f"{run['isa']} peak {peak:.0f} GFLOP/s",
+        f"{run['isa']} peak, {peak:.0f} GFLOP/s",
         (right, peak),
         xytext=(-4, 5),
         textcoords="offset points",
         ha="right",
-        fontsize=9,
+        fontsize=SMALL + 1,
     )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for group, color in COLORS.items():
-        mine = [(x, y) for x, y, row in points if row["group"] == group]
-        if mine:
-            xy = zip(*mine, strict=True)
-            axes.scatter(*xy, color=color, s=22, label=group, zorder=3)
-    axes.set_xlim(left, right)
-    axes.set_ylim(min([y for _, y, _ in points], default=peak / 1e3) / 3, peak * 2)
-    label(axes, [(x, y, row["name"], row["group"]) for x, y, row in points])
-    axes.set_xlabel("arithmetic intensity, FLOP per byte")
-    axes.set_ylabel("GFLOP/s")
-    n = run["threads"]
-    axes.set_title(f"{record['cpu']}, {n} thread{'s' * (n > 1)}: workloads of fastnn")
-    axes.grid(alpha=0.2, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    if points:
-        axes.legend(frameon=False, loc="lower right")
 
 
-def label(axes: Any, points: list[tuple[float, float, str, str]]) -> None:
-    """A name beside each point, moved up or down where another one is in its place."""
-    axes.figure.canvas.draw()
-    taken: list[tuple[float, float, float]] = []
-    for x, y, name, group in sorted(points, key=lambda p: (-p[1], p[0])):
-        px, py = axes.transData.transform((x, y))
-        width, height = 5.6 * len(name), 13.0
-        at = py
-        while any(
-            abs(at - other) < height and px < end and begin < px + width
-            for begin, end, other in taken
-        ):
-            at -= height
-        taken.append((px, px + width, at))
+def number(axes: Any, points: list[tuple[float, float, Record]]) -> None:
+    """A number to the right of each point, further right where something else is."""
+    scale = axes.figure.dpi / 72
+    width, height = 1.5 * SMALL * scale, SMALL * scale
+    places = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [(px - width / 2, py) for px, py in places]
+    for k, ((x, y, row), (px, py)) in enumerate(zip(points, places, strict=True), 1):
+        at = px + width / 2
+        while any(abs(at - a) < width and abs(py - b) < height for a, b in taken):
+            at += scale
+        taken.append((at, py))
         axes.annotate(
-            name,
+            str(k),
             (x, y),
-            xytext=(7, (at - py) * 72 / axes.figure.dpi - 3),
+            xytext=((at - px) / scale, -3),
             textcoords="offset points",
-            fontsize=7,
-            color=COLORS[group],
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": COLORS[group]}
-            if at != py
-            else None,
+            fontsize=SMALL,
+            color=COLORS[row["group"]],
+        )
+
+
+def key(axes: Any, points: list[tuple[float, float, Record]]) -> None:
+    """What the numbers mean, with the share of the floor."""
+    axes.set_axis_off()
+    lines: list[tuple[str, str, str]] = []
+    group = ""
+    for k, (_, _, row) in enumerate(points, 1):
+        if row["group"] != group:
+            group = row["group"]
+            lines.append((f"{group}, and percent of the floor", COLORS[group], "bold"))
+        reached = share(row["floor"] / row["times"][FIRST]["median"])
+        lines.append((f"{k:>3}  {row['name']}  {reached}", COLORS[group], "normal"))
+    for place, (words, color, weight) in enumerate(lines):
+        axes.text(
+            0,
+            1 - place / max(len(lines), 40),
+            words,
+            color=color,
+            weight=weight,
+            fontsize=SMALL,
+            va="top",
+            transform=axes.transAxes,
         )

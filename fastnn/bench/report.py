@@ -35,13 +35,12 @@ of an optimizer.
 
 def duration(seconds: float) -> str:
     """With three digits and a unit."""
-    for limit, unit in ((1e-6, "ns"), (1e-3, "µs"), (1.0, "ms"), (1e9, "s")):
-        if abs(seconds) < 0.9995 * limit:
-            value = seconds / limit * (1000 if unit != "s" else 1e9)
-            return (
-                f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-            )
-    return f"{seconds:.0f} s"
+    for scale, unit in ((1e9, "ns"), (1e6, "µs"), (1e3, "ms"), (1.0, "s")):
+        value = seconds * scale
+        if abs(value) < 999.5 or unit == "s":
+            break
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f} {unit}"
 
 
 def rate(value: float, unit: str) -> str:

@@ -37,7 +37,7 @@ def call(name: str, target: float, **options: Any) -> Workload:
         bytes=3 * 8 * 4,
         shapes=((8,), (8,)),
         forms={
-            "fastnn": lambda f, x, w: f.mul(x, w),
+            "fastnn": lambda f, x, w, **out: f.mul(x, w, **out),
             "numpy": lambda np, x, w, **out: np.multiply(x, w, **out),
             "torch": lambda t, x, w, **out: t.mul(x, w, **out),
             "jax": lambda j, x, w: x * w,

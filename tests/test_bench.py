@@ -1,0 +1,475 @@
+"""fastnn bench: arithmetic of the floor, timing, tables, JSON, a run from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import bench, cli
+from fastnn.bench import harness, machine, report
+from fastnn.bench.machine import Level, Machine
+from fastnn.bench.peers import ALWAYS, PEERS
+from fastnn.bench.peers.base import Contestant
+from fastnn.bench.peers.numpy_ import NumPy
+from fastnn.bench.peers.ours import Compiled, Eager
+from fastnn.bench.workloads import GROUPS
+from fastnn.bench.workloads.kernels import NUMPY
+from fastnn.bench.workloads.rows import (
+    Chain,
+    Gradient,
+    Inference,
+    Kernel,
+    Run,
+    Training,
+    Update,
+)
+
+LEVELS = [Level("L1", 1000.0, 100.0), Level("memory", math.inf, 10.0)]
+MACHINE = Machine(1, "avx2", {"avx2": {"float32": 50.0, "float64": 25.0}}, LEVELS)
+
+TINY = [
+    Kernel(
+        name="tiny product",
+        group="kernels",
+        flops=2.0 * 3 * 4 * 5,
+        bytes=4.0 * 47,
+        shapes=((3, 4), (4, 5)),
+        out=(3, 5),
+        forms={
+            "fastnn": lambda f, a, b, **out: f.matmul(a, b, **out),
+            "numpy": lambda np, a, b, **out: np.matmul(a, b, **out),
+        },
+    ),
+    Gradient(
+        name="tiny gradient",
+        group="kernels",
+        flops=8,
+        bytes=64,
+        shapes=((8,),),
+        forms={
+            "fastnn": lambda f, x: (x * x).sum(),
+            "numpy": lambda np, x: 2 * x,
+        },
+    ),
+    Chain(
+        name="tiny chain",
+        group="overhead",
+        flops=8,
+        bytes=64,
+        shapes=((8,), (8,)),
+        forms={
+            "fastnn": lambda f, x, w: x * w,
+            "numpy": lambda np, x, w: x * w,
+        },
+        length=4,
+    ),
+    *(
+        Update(
+            name=name,
+            group="kernels",
+            flops=8,
+            bytes=64,
+            optimizer=name,
+            options=options,
+            size=40,
+        )
+        for name, options in (
+            ("SGD", {"lr": 0.1, "momentum": 0.9}),
+            ("Adam", {"lr": 0.1}),
+        )
+    ),
+    *(
+        Training(
+            name=f"tiny training, {name}",
+            group="train",
+            flops=1e3,
+            bytes=1e3,
+            sizes=(4, 5, 3),
+            batch=6,
+            optimizer=name,
+            targets={"numpy": 1e9, "seconds": 1e-12},
+        )
+        for name in ("adam", "sgd")
+    ),
+    Inference(
+        name="tiny inference",
+        group="infer",
+        flops=1e3,
+        bytes=1e3,
+        sizes=(4, 5, 3),
+        batch=2,
+    ),
+]
+
+
+@pytest.fixture
+def no_plans(monkeypatch):
+    """Functions as they are in place of plans: what is tested here is the harness."""
+    monkeypatch.setattr(Compiled, "compiled", lambda self, f: f)
+    monkeypatch.setattr(Compiled, "function", Eager.function)
+    monkeypatch.setattr(Compiled, "on_arrays", Eager.on_arrays)
+    monkeypatch.setattr(Compiled, "inference", Eager.inference)
+
+
+@pytest.fixture
+def known_machine(monkeypatch):
+    """No second of measuring."""
+    monkeypatch.setattr(harness, "measure", lambda threads: MACHINE)
+
+
+def ran(rows, kinds=(Compiled, Eager, NumPy)):
+    return harness.run_here(
+        rows, fastnn.get_num_threads(), kinds, rounds=3, budget=1e-4
+    )
+
+
+def recorded(run):
+    return {"command": "fastnn bench", "cpu": "a CPU", "system": "here", "runs": [run]}
+
+
+# ---- the machine ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flops", "size", "dtype", "seconds"),
+    [
+        (100, 10, "float32", 2.0),  # arithmetic takes longer
+        (100, 10, "float64", 4.0),
+        (100, 10, fastnn.float64, 4.0),
+        (0, 1000, "float32", 10.0),  # just fits into the cache
+        (0, 1001, "float32", 100.1),  # just does not
+        (1e4, 1001, "float32", 200.0),
+    ],
+)
+def test_the_floor_is_the_longer_of_the_two(flops, size, dtype, seconds):
+    assert MACHINE.floor(flops, size, dtype) == pytest.approx(seconds)
+
+
+def test_measuring_leaves_the_process_as_it_was():
+    threads, isa = fastnn.get_num_threads(), fastnn.isa()
+    found = bench.measure(1)
+    assert (fastnn.get_num_threads(), fastnn.isa()) == (threads, isa)
+    assert found is bench.measure(1)
+    assert list(found.peaks) == fastnn._core.isas()
+    assert found.peak["float32"] > found.peak["float64"] > 1e8
+    assert found.bandwidth[-1].name == "memory"
+    assert found.bandwidth[-1].bytes == math.inf
+    assert all(level.rate > 1e8 for level in found.bandwidth)
+    sizes = [level.bytes for level in found.bandwidth]
+    assert sizes == sorted(sizes)
+
+
+def test_caches_are_read_from_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {3, 5})
+    for k, row in enumerate(
+        [
+            ("1", "Data", "48K", "3"),
+            ("1", "Instruction", "32K", "3"),
+            ("2", "Unified", "2M", "2-3"),
+            ("3", "Unified", "1G", "0-3,8"),
+        ]
+    ):
+        folder = tmp_path / f"cpu3/cache/index{k}"
+        folder.mkdir(parents=True)
+        names = ("level", "type", "size", "shared_cpu_list")
+        for name, text in zip(names, row, strict=True):
+            (folder / name).write_text(text + "\n")
+    assert machine.caches(tmp_path) == [
+        ("L1", 48 << 10, 1),
+        ("L2", 2 << 20, 2),
+        ("L3", 1 << 30, 5),
+    ]
+    assert machine.caches(tmp_path / "none") == list(machine.ASSUMED)
+
+
+def test_cores_come_before_their_siblings(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    for cpu in range(4):
+        folder = tmp_path / f"cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        pair = "0-1" if cpu < 2 else "2-3"
+        (folder / "thread_siblings_list").write_text(pair + "\n")
+    assert harness.cores(tmp_path) == [0, 2, 1, 3]
+    assert harness.cores(tmp_path / "none") == [0, 1, 2, 3]
+
+
+# ---- timing -----------------------------------------------------------------------------
+
+
+def test_a_race_takes_turns():
+    seen = []
+    contestants = {name: (lambda name=name: seen.append(name)) for name in "ab"}
+    times = bench.race(contestants, rounds=4, budget=0.0)
+    assert all(len(t.samples) == 4 for t in times.values())
+    # 4 calls of each to find out how many a turn takes, then turns of 2
+    assert seen[8:] == list("aabb") * 4
+
+
+def test_a_race_knows_who_is_slower():
+    times = bench.race(
+        {"slow": lambda: time.sleep(2e-3), "fast": lambda: None}, rounds=3, budget=1e-3
+    )
+    assert times["slow"].median >= 2e-3 > 1e-4 > times["fast"].median
+
+
+def test_times_have_medians_and_quartiles():
+    t = bench.Times((5.0, 1.0, 3.0, 2.0, 4.0))
+    assert t.median == 3 and t.quartiles == (2, 4)
+    assert t.spread == pytest.approx(1 / 3)
+    assert t.less(bench.Times((1.0, 1.0, 1.0, 0.0, 0.0)), per=2).samples == (
+        2,
+        0,
+        1,
+        1,
+        2,
+    )
+    assert bench.Times((2.0,)).quartiles == (2, 2)
+
+
+# ---- the table of workloads -------------------------------------------------------------
+
+
+def test_rows_are_named_once_and_say_what_they_cost():
+    for group, rows in GROUPS.items():
+        names = [row.name for row in rows]
+        assert len(names) == len(set(names))
+        for row in rows:
+            assert row.group == group and row.flops > 0 and row.bytes > 0
+            assert {"seconds", *report.TITLES} >= set(row.targets)
+    keys = [c.key for c in ALWAYS + PEERS]
+    assert len(keys) == len(set(keys)) and keys[0] == report.FIRST
+
+
+def test_promises_are_rows():
+    """What the racing rows promise, by contestant."""
+    promised = {row.name: row.targets for rows in GROUPS.values() for row in rows}
+    assert promised["8-64-64-2, batch 32, Adam"] == {"jax": 0.30}
+    assert promised["32-64-64-8, batch 1"] == {"onnx": 0.40}
+    assert promised["784-128-10, batch 1"] == {"onnx": 0.60}
+
+
+def test_numpys_gelu_is_gelu():
+    x = np.linspace(-6, 6, 2001, dtype=np.float32)
+    exact = [0.5 * v * (1 + math.erf(v / 2**0.5)) for v in x.tolist()]
+    np.testing.assert_allclose(NUMPY["gelu"](np, x), exact, atol=2e-6)
+
+
+# ---- from end to end --------------------------------------------------------------------
+
+
+def test_a_run(no_plans, known_machine):
+    run = ran(TINY)
+    assert [row["name"] for row in run["rows"]] == [row.name for row in TINY]
+    for row in run["rows"]:
+        assert row["failed"] == {}, row["name"]
+        assert set(row["times"]) == {"fastnn", "eager", "numpy"}
+        for t in row["times"].values():
+            assert len(t["samples"]) == 3
+            assert t["quartiles"][0] <= t["median"] <= t["quartiles"][1]
+    json.loads(json.dumps(recorded(run), allow_nan=False))
+    text = report.text(recorded(run))
+    assert "tiny product" in text and "tiny training, adam" in text
+    assert "of NumPy's time, target 1000000000.00: met" in text
+    assert "MISSED" in text  # a picosecond
+
+
+@pytest.mark.parametrize("kind", PEERS, ids=lambda kind: kind.key)
+def test_a_run_with_a_peer(kind, no_plans, known_machine):
+    if kind().version() is None or kind.key == "compiled":
+        pytest.skip("not installed, or too slow to compile here")
+    run = ran([row for row in TINY if hasattr(kind, row.kind)], (Compiled, kind))
+    for row in run["rows"]:
+        without = isinstance(row["name"], str) and "sgd" in row["name"]
+        if kind.key == "thinc" and without:
+            assert row["failed"] == {"thinc": "has no momentum for SGD"}
+        else:
+            assert row["failed"] == {}, row["name"]
+
+
+class Wrong(Contestant):
+    """Returns other numbers; fails at training; its library is not there."""
+
+    key, title, package = "torch", "Wrong", "numpy"
+
+    def prepare(self, threads):
+        pass
+
+    def inference(self, row):
+        return Run(lambda: None, lambda: [np.full((2, 3), 7.0)])
+
+    def training(self, row):
+        raise ZeroDivisionError("by\n  nothing")
+
+
+def test_a_contestant_that_fails_is_reported(no_plans, known_machine):
+    run = ran(TINY[-2:], (Compiled, Wrong))
+    training, inference = (row["failed"]["torch"] for row in run["rows"])
+    assert training == "ZeroDivisionError: by nothing"
+    assert "another result than fastnn's" in inference and "differs by" in inference
+    text = report.text(recorded(run))
+    assert "tiny inference: PyTorch: another result" in text
+    assert "failed" in text.splitlines()[-8:][0] or text.count("failed") >= 2
+
+
+def test_nan_is_another_result():
+    results = {"fastnn": [np.ones(3)], "numpy": [np.array([1, np.nan, 1])]}
+    assert "numpy" in harness.disagreements(results, 0.1)
+    assert harness.disagreements(results, None) == {}
+    other = {"fastnn": [np.ones(3)], "numpy": [np.ones(4)]}
+    assert "shapes" in harness.disagreements(other, 0.1)["numpy"]
+
+
+def test_a_process_of_its_own(monkeypatch):
+    """fastnn bench's child: the environment says the threads, the file what it found."""
+    monkeypatch.setitem(GROUPS, "none", [])
+    with pytest.raises(RuntimeError, match="1 thread"):  # a group it does not know
+        harness.run("none", [1], peers=False, command="")
+
+
+# ---- tables -----------------------------------------------------------------------------
+
+
+def row(name="a row", failed=None, targets=None, **medians):
+    times = {
+        key: {"median": m, "quartiles": [0.9 * m, 1.1 * m], "samples": [m]}
+        for key, m in medians.items()
+    }
+    return {
+        "name": name,
+        "group": "train",
+        "flops": 10.0,
+        "bytes": 10.0,
+        "floor": 1e-6,
+        "level": "L1",
+        "targets": targets or {},
+        "times": times,
+        "failed": failed or {},
+    }
+
+
+def record(*rows):
+    return recorded(
+        {
+            "threads": 1,
+            "isa": "avx2",
+            "python": "3.x",
+            "versions": {"fastnn": "1", "NumPy": "2"},
+            "absent": {"thinc": "not installed"},
+            "machine": harness.described(MACHINE),
+            "rows": list(rows),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (5.123e-8, "51.2 ns"),
+        (9.999e-7, "1.00 µs"),
+        (1.234e-5, "12.3 µs"),
+        (1.234e-4, "123 µs"),
+        (0.0456, "45.6 ms"),
+        (1.5, "1.50 s"),
+        (-2e-8, "-20.0 ns"),
+        (1234.0, "1234 s"),
+    ],
+)
+def test_durations(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_a_loss_is_marked():
+    made = record(
+        row(fastnn=2e-6, numpy=4e-6, torch=1e-6, failed={"jax": "fell over"}),
+        row("another", fastnn=1e-6, numpy=1e-6),
+    )
+    text = report.text(made)
+    lines = text.splitlines()
+    line = next(v for v in lines if v.startswith("a row"))
+    assert line.split("  ")[-1].strip() == "failed"
+    assert "2.00 µs" in line and "±10%" in line and "50%" in line
+    assert "2.00 SLOWER" in line and "0.50" in line
+    assert "SLOWER" not in next(v for v in lines if v.startswith("another"))
+    assert "  a row: 2.00 of PyTorch's time" in lines
+    assert "  a row: JAX: fell over" in lines
+    assert "  thinc: not installed" in lines
+    page = report.markdown(made)
+    assert "**2.00**" in page and "**0.50**" not in page and "`fastnn bench`" in page
+
+
+def test_without_a_figure_of_fastnn():
+    made = record(row(failed={"fastnn": "no"}, numpy=3e-6, targets={"numpy": 0.5}))
+    text = report.text(made)
+    assert "3.00 µs" in text and "fastnn has no figure" in text
+
+
+@pytest.mark.parametrize(("ours", "word"), [(0.9e-6, "met"), (1.1e-6, "MISSED")])
+def test_targets(ours, word):
+    both = {"seconds": 1e-6, "numpy": 0.5, "jax": 0.3}
+    seconds, ratio, absent = report.verdicts(row(fastnn=ours, numpy=2e-6, targets=both))
+    assert seconds.endswith(word) and ratio.endswith(word)
+    assert "not measured, no JAX" in absent
+
+
+def test_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    from fastnn.bench import plot
+
+    plot.draw(tmp_path / "roofline.png", record(row(fastnn=1e-6), row(fastnn=2e-6)))
+    assert (tmp_path / "roofline.png").stat().st_size > 10_000
+    plot.draw(tmp_path / "empty.png", record(row(failed={"fastnn": "no"})))
+
+
+# ---- the command ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "expected a group out of overhead, kernels, train, infer"),
+        (["--threads", "1,9999"], r"--threads: expected 1 to \d+.*got 9999"),
+        (["--json", "/nowhere/at/all.json"], "existing folder"),
+        (["--plot", "roofline.nothing"], "--plot"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_timed(arguments, message, capsys):
+    import re
+
+    assert cli.main(["bench", *arguments]) == 2
+    assert re.search(f"fastnn bench: .*{message}", capsys.readouterr().err)
+
+
+def test_threads_are_numbers(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--threads", "0"])
+    assert "--threads" in capsys.readouterr().err
+
+
+def test_the_files_that_the_command_writes(tmp_path, monkeypatch, capsys):
+    made = record(row(fastnn=1e-6, numpy=2e-6))
+    asked = []
+    monkeypatch.setattr(harness, "run", lambda *a, **k: asked.append((a, k)) or made)
+    words = ["train", "--threads", "1,2", "--peers", "--json", str(tmp_path / "b.json")]
+    words += ["--markdown", str(tmp_path / "b.md")]
+    assert cli.main(["bench", *words]) == 0
+    (arguments, options) = asked[0]
+    assert arguments == ("train", [1, 2]) and options["peers"]
+    assert options["command"].startswith("fastnn bench train --threads 1,2 --peers")
+    assert json.loads((tmp_path / "b.json").read_text()) == made
+    assert "| a row | 1.00 µs |" in (tmp_path / "b.md").read_text()
+    assert "a row" in capsys.readouterr().out
+    made["runs"][0]["rows"][0] = row(failed={"fastnn": "no"})
+    assert cli.main(["bench"]) == 1
+
+
+@pytest.mark.slow
+def test_the_command_from_end_to_end(tmp_path, capfd):
+    assert cli.main(["bench", "infer", "--json", str(tmp_path / "b.json")]) in (0, 1)
+    made = json.loads((tmp_path / "b.json").read_text())
+    assert [r["group"] for r in made["runs"][0]["rows"]] == ["infer"] * 4
+    assert "1 thread, infer" in capfd.readouterr().err
