@@ -217,6 +217,11 @@ def work(name: str, args: list[Any], result: Any) -> tuple[float, float]:
     return float(max(t.numel() for t in inputs + outputs)), size
 
 
+def shown(t: fastnn.Tensor) -> str:
+    """Its shape, and whether it lies otherwise than in rows."""
+    return f"{tuple(t.shape)}{'' if t.is_contiguous() else ' not contiguous'}"
+
+
 def against_numpy(name: str, args: list[Any]) -> Callable[[], Any]:
     """NumPy's way of it, on arrays of the same dtypes."""
     if name in DRAWS:
@@ -256,6 +261,6 @@ def test_kernel(name: str, k: int, benchmark: Any) -> None:
         times = bench.race({"fastnn": run, "numpy": reference}, rounds=5, budget=2e-3)
     ours, theirs = times["fastnn"].median, times["numpy"].median
     floor = bench.measure(1).floor(flops, size)
-    benchmark.extra_info["shapes"] = [list(t.shape) for t in flat(args)]
+    benchmark.extra_info["shapes"] = [shown(t) for t in flat(args)]
     benchmark.extra_info["percent_of_peak"] = round(100 * floor / ours, 2)
     benchmark.extra_info["ratio_to_numpy"] = round(ours / theirs, 4)

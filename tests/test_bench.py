@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,14 +121,15 @@ def no_plans(monkeypatch):
 
 @pytest.fixture
 def known_machine(monkeypatch):
-    """No second of measuring."""
+    """No second of measuring; threads are as they were afterwards."""
+    before = fastnn.get_num_threads()
     monkeypatch.setattr(harness, "measure", lambda threads: MACHINE)
+    yield
+    fastnn.set_num_threads(before)
 
 
 def ran(rows, kinds=(Compiled, Eager, NumPy)):
-    return harness.run_here(
-        rows, fastnn.get_num_threads(), kinds, rounds=3, budget=1e-4
-    )
+    return harness.run_here(rows, 1, kinds, rounds=3, budget=1e-4)
 
 
 def recorded(run):
@@ -313,7 +317,8 @@ def test_a_contestant_that_fails_is_reported(no_plans, known_machine):
     assert "another result than fastnn's" in inference and "differs by" in inference
     text = report.text(recorded(run))
     assert "tiny inference: PyTorch: another result" in text
-    assert "failed" in text.splitlines()[-8:][0] or text.count("failed") >= 2
+    table = [line for line in text.splitlines() if line.startswith("tiny")]
+    assert len(table) == 2 and all(line.endswith("failed") for line in table)
 
 
 def test_nan_is_another_result():
@@ -325,10 +330,37 @@ def test_nan_is_another_result():
 
 
 def test_a_process_of_its_own(monkeypatch):
-    """fastnn bench's child: the environment says the threads, the file what it found."""
-    monkeypatch.setitem(GROUPS, "none", [])
-    with pytest.raises(RuntimeError, match="1 thread"):  # a group it does not know
-        harness.run("none", [1], peers=False, command="")
+    """Its environment and CPUs say how many threads; what it wrote comes back."""
+    seen = []
+
+    def run(words, env, cwd):
+        seen.append((words, env, harness.os.sched_getaffinity(0)))
+        if words[4] == "1":
+            harness.Path(words[3]).write_text(json.dumps({"threads": 1}))
+        return subprocess.CompletedProcess(words, -11)
+
+    mine = harness.os.sched_getaffinity(0)
+    monkeypatch.setattr(harness, "subprocess", SimpleNamespace(run=run))
+    made = harness.run("infer", [1], peers=True, command="fastnn bench infer")
+    assert made["runs"] == [{"threads": 1}] and made["command"] == "fastnn bench infer"
+    words, env, cpus = seen[0]
+    assert words[1:3] == ["-m", "fastnn.bench"] and words[4:] == ["1", "peers", "infer"]
+    assert {env[name] for name in harness.POOLS} == {"1"}
+    assert len(cpus) == 1 and cpus <= mine
+    assert harness.os.sched_getaffinity(0) == mine
+    with pytest.raises(RuntimeError, match="2 threads ended with -11"):
+        harness.child(None, 2, False, sorted(mine))
+
+
+def test_what_that_process_does(monkeypatch, tmp_path, no_plans, known_machine, capsys):
+    monkeypatch.setitem(GROUPS, "tiny", TINY[:1])
+    monkeypatch.setattr(harness, "ROUNDS", 2)
+    file = tmp_path / "run.json"
+    assert harness.main([str(file), "1", "alone", "tiny"]) == 0
+    made = json.loads(file.read_text())
+    assert [row["name"] for row in made["rows"]] == ["tiny product"]
+    assert set(made["versions"]) == {"fastnn", "fastnn eager", "NumPy"}
+    assert "tiny product" in capsys.readouterr().err
 
 
 # ---- tables -----------------------------------------------------------------------------
@@ -414,6 +446,10 @@ def test_targets(ours, word):
     seconds, ratio, absent = report.verdicts(row(fastnn=ours, numpy=2e-6, targets=both))
     assert seconds.endswith(word) and ratio.endswith(word)
     assert "not measured, no JAX" in absent
+    made = record(row(fastnn=ours, numpy=2e-6, targets=both))
+    assert "Targets:" in report.text(made)
+    made["runs"][0]["threads"] = 2  # targets are for one thread
+    assert "Targets:" not in report.text(made)
 
 
 def test_the_picture(tmp_path):
@@ -438,8 +474,6 @@ def test_the_picture(tmp_path):
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_timed(arguments, message, capsys):
-    import re
-
     assert cli.main(["bench", *arguments]) == 2
     assert re.search(f"fastnn bench: .*{message}", capsys.readouterr().err)
 

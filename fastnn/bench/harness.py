@@ -134,6 +134,7 @@ def run_here(
     """The rows with these contestants, in this process, on that many threads."""
     fastnn.set_num_threads(threads)
     contestants, absent = prepare(kinds, threads)
+    say(f"{threads} thread{'s' * (threads > 1)}: the machine's peak and bandwidth")
     machine = measure(threads)
     made = []
     for row in rows:

@@ -216,7 +216,7 @@ def stream(size: int, threads: int) -> float:
         rates = []
         for (arrays, count), long in times.items():
             if count > FEW:
-                net = long.less(times[arrays, FEW]).median
+                net = long.best - times[arrays, FEW].best
                 rates.append(moved[arrays] / max(net, 1e-12))
         return max(rates)
     finally:

@@ -29,6 +29,11 @@ class Times:
         return statistics.median(self.samples)
 
     @property
+    def best(self) -> float:
+        """The least: what the machine does undisturbed."""
+        return min(self.samples)
+
+    @property
     def quartiles(self) -> tuple[float, float]:
         """Half of the rounds lie between these."""
         if len(self.samples) < 2:

@@ -30,6 +30,10 @@ of an optimizer.
 - *fastnn* is compiled (`fastnn.compile`), *fastnn eager* is not. PyTorch runs its fused
   optimizers, PyTorch compiled `torch.compile`, JAX one jitted function with donated
   parameters and synchronous dispatch, ONNX Runtime a session of its own.
+- `python -m pytest benchmarks --benchmark-only` times every op beside its NumPy reference.
+
+A further workload is a row in `fastnn/bench/workloads/`, a further contestant a class in
+`fastnn/bench/peers/`.
 """
 
 
@@ -95,7 +99,7 @@ def cells(row: Record, peers: Sequence[str], mark: str) -> list[str]:
 
 
 def verdicts(row: Record) -> list[str]:
-    """The row's targets, met or missed."""
+    """The row's targets, met or missed; they are for one thread."""
     said = []
     ours = row["times"].get(FIRST)
     for key, target in row["targets"].items():
@@ -195,8 +199,9 @@ def text(record: Record) -> str:
 
 def sections(run: Record) -> list[tuple[str, list[str]]]:
     """What follows the tables; empty lists left out."""
+    timed = run["rows"] if run["threads"] == 1 else []
     every = [
-        ("Targets", [v for row in run["rows"] for v in verdicts(row)]),
+        ("Targets", [v for row in timed for v in verdicts(row)]),
         ("Slower than others", losses(run)),
         ("Failed or absent", troubles(run)),
     ]

@@ -66,13 +66,15 @@ class Torch(Contestant):
             def call() -> Any:
                 return f(*self.tensors(xs), *last).numpy()
 
-            return Run(lib.inference_mode()(call), lambda: [call()])
+            timed = lib.inference_mode()(call)
+            return Run(timed, lambda: [timed()])
         ts = self.tensors(xs)
 
         def run() -> Any:
             return f(*ts, *last)
 
-        return Run(lib.inference_mode()(run), lambda: [run().numpy()])
+        timed = lib.inference_mode()(run)
+        return Run(timed, lambda: [timed().numpy()])
 
     def chain(self, row: Chain) -> Run:
         """The form over and over, under inference_mode."""
