@@ -168,6 +168,27 @@ def test_measuring_leaves_the_process_as_it_was():
     assert sizes == sorted(sizes)
 
 
+def test_measuring_puts_kernels_and_threads_back(monkeypatch):
+    isa, threads = fastnn.isa(), fastnn.get_num_threads()
+    seen = []
+    monkeypatch.setattr(machine, "peak", lambda *_: seen.append(fastnn.isa()) or 1.0)
+    monkeypatch.setattr(
+        machine, "bandwidths", lambda n: seen.append(fastnn.isa()) or []
+    )
+    try:
+        fastnn._core.set_isa("generic")
+        found = machine.measure.__wrapped__(threads + 1)
+        assert fastnn.isa() == seen[-1] == found.isa == "generic"
+        assert set(seen) == set(fastnn._core.isas())
+        assert fastnn.get_num_threads() == threads
+        monkeypatch.setattr(machine, "bandwidths", lambda n: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            machine.measure.__wrapped__(threads + 1)
+        assert (fastnn.isa(), fastnn.get_num_threads()) == ("generic", threads)
+    finally:
+        fastnn._core.set_isa(isa)
+
+
 def test_caches_are_read_from_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {3, 5})
     for k, row in enumerate(
@@ -314,6 +335,7 @@ def test_a_contestant_that_fails_is_reported(no_plans, known_machine):
     run = ran(TINY[-2:], (Compiled, Wrong))
     training, inference = (row["failed"]["torch"] for row in run["rows"])
     assert training == "ZeroDivisionError: by nothing"
+    assert all("torch" not in row["times"] for row in run["rows"])
     assert "another result than fastnn's" in inference and "differs by" in inference
     text = report.text(recorded(run))
     assert "tiny inference: PyTorch: another result" in text
