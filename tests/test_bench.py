@@ -132,6 +132,11 @@ def ran(rows, kinds=(Compiled, Eager, NumPy)):
     return harness.run_here(rows, 1, kinds, rounds=3, budget=1e-4)
 
 
+def failures(row):
+    """What failed, but for differences of nanoseconds on a busy machine."""
+    return {k: v for k, v in row["failed"].items() if "lost in the noise" not in v}
+
+
 def recorded(run):
     return {"command": "fastnn bench", "cpu": "a CPU", "system": "here", "runs": [run]}
 
@@ -291,8 +296,8 @@ def test_a_run(no_plans, known_machine):
     run = ran(TINY)
     assert [row["name"] for row in run["rows"]] == [row.name for row in TINY]
     for row in run["rows"]:
-        assert row["failed"] == {}, row["name"]
-        assert set(row["times"]) == {"fastnn", "eager", "numpy"}
+        assert failures(row) == {}, row["name"]
+        assert {*row["times"], *row["failed"]} == {"fastnn", "eager", "numpy"}
         for t in row["times"].values():
             assert len(t["samples"]) == 3
             assert t["quartiles"][0] <= t["median"] <= t["quartiles"][1]
@@ -309,11 +314,10 @@ def test_a_run_with_a_peer(kind, no_plans, known_machine):
         pytest.skip("not installed, or too slow to compile here")
     run = ran([row for row in TINY if hasattr(kind, row.kind)], (Compiled, kind))
     for row in run["rows"]:
-        without = isinstance(row["name"], str) and "sgd" in row["name"]
-        if kind.key == "thinc" and without:
-            assert row["failed"] == {"thinc": "has no momentum for SGD"}
+        if kind.key == "thinc" and "sgd" in row["name"]:
+            assert failures(row) == {"thinc": "has no momentum for SGD"}
         else:
-            assert row["failed"] == {}, row["name"]
+            assert failures(row) == {}, row["name"]
 
 
 class Wrong(Contestant):
@@ -341,6 +345,24 @@ def test_a_contestant_that_fails_is_reported(no_plans, known_machine):
     assert "tiny inference: PyTorch: another result" in text
     table = [line for line in text.splitlines() if line.startswith("tiny")]
     assert len(table) == 2 and all(line.endswith("failed") for line in table)
+
+
+def test_a_difference_lost_in_the_noise_is_no_figure(monkeypatch):
+    """-20 ns would meet every target."""
+    late = iter([4e-9, 1e-9, 1e-9, 3e-9, 2e-9, 2e-9])  # long, then short
+    monkeypatch.setattr(
+        harness,
+        "race",
+        lambda calls, **_: {
+            k: bench.Times(tuple(next(late) for _ in range(3))) for k in calls
+        },
+    )
+    row = next(r for r in TINY if isinstance(r, Chain))
+    contestant = NumPy()
+    contestant.prepare(1)
+    made = harness.run_row(row, [contestant], MACHINE)
+    assert made["times"] == {}
+    assert "lost in the noise: differences of" in made["failed"]["numpy"]
 
 
 def test_nan_is_another_result():

@@ -195,6 +195,12 @@ def run_row(
         failed[key] = trouble
         del runs[key]
     times = timed(runs, rounds, budget)
+    for key in [k for k, t in times.items() if t.quartiles[0] <= 0]:
+        failed[key] = (
+            f"lost in the noise: differences of {times[key].quartiles[0] * 1e9:.0f} to "
+            f"{times[key].quartiles[1] * 1e9:.0f} ns between the quartiles"
+        )
+        del times[key]
     return {
         "name": row.name,
         "group": row.group,

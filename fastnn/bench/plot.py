@@ -46,7 +46,7 @@ def roofline(
     points = [
         (row["flops"] / row["bytes"], row["flops"] / t["median"] / 1e9, row)
         for row in run["rows"]
-        if (t := row["times"].get(FIRST)) is not None and t["median"] > 0
+        if (t := row["times"].get(FIRST)) is not None
     ]
     peak, levels = limits(run)
     xs = [x for x, _, _ in points] + [peak / rate for _, rate in levels]

@@ -76,12 +76,12 @@ def cells(row: Record, peers: Sequence[str], mark: str) -> list[str]:
     else:
         low, high = ours["quartiles"]
         middle = ours["median"]
-        spread = (high - low) / 2 / middle if middle else 0.0
+        spread = (high - low) / 2 / middle
         first = [
             row["name"],
             duration(middle),
             f"±{spread:.0%}",
-            share(row["floor"] / middle) if middle > 0 else NONE,
+            share(row["floor"] / middle),
         ]
     for key in peers:
         theirs = row["times"].get(key)
@@ -89,7 +89,7 @@ def cells(row: Record, peers: Sequence[str], mark: str) -> list[str]:
             first.append("failed")
         elif theirs is None:
             first.append(NONE)
-        elif ours is None or theirs["median"] <= 0:
+        elif ours is None:
             first.append(duration(theirs["median"]))
         else:
             ratio = ours["median"] / theirs["median"]
@@ -129,7 +129,7 @@ def losses(run: Record) -> list[str]:
     for row in run["rows"]:
         ours = row["times"].get(FIRST)
         for key, theirs in row["times"].items():
-            if key != FIRST and ours is not None and theirs["median"] > 0:
+            if key != FIRST and ours is not None:
                 ratio = ours["median"] / theirs["median"]
                 if is_loss(ratio):
                     found.append((ratio, row["name"], TITLES[key]))

@@ -102,7 +102,7 @@ class Chain(Workload):
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     forms: Mapping[str, Form]
-    length: int = 50
+    length: int = 100
     kind = "chain"
 
     def inputs(self) -> list[Array]:
