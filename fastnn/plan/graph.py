@@ -161,6 +161,16 @@ class Graph:
         """The values that are read after the last call."""
         return self.outputs + [v for _, v in self.gradients if v is not None]
 
+    def values(self) -> list[Value]:
+        """Every value, once, in an order that a copy shares."""
+        found: dict[Value, None] = dict.fromkeys(self.arguments)
+        for call in self.prologue + self.calls:
+            for v in (*call.inputs, *call.outputs):
+                if v is not None:
+                    found[v] = None
+        found.update(dict.fromkeys(self.roots()))
+        return list(found)
+
     def copy(self) -> Graph:
         """The same graph in new buffers, values and calls; tensors are shared."""
         buffers: dict[Buffer, Buffer] = {}

@@ -8,10 +8,12 @@ from typing import Any
 
 from fastnn import _core
 from fastnn._core import Arena, Replay, Tensor, dtype_number
-from fastnn.plan.arguments import LEAF, rebuild
+from fastnn.plan.arguments import LEAF, contiguous, rebuild
 from fastnn.plan.capture import Recording
-from fastnn.plan.graph import Buffer, Graph, Value
+from fastnn.plan.explain import explain, to_dot
+from fastnn.plan.graph import Buffer, Graph
 from fastnn.plan.lower import Lowered, run_prologue
+from fastnn.plan.report import Memory, Profile, memory, profile, resized
 from fastnn.plan.surroundings import Surroundings
 
 REPLAYS = 32  # sizes that a plan stays bound to
@@ -179,10 +181,64 @@ class Plan:
     def _rebuild(self, tensors: list[Tensor]) -> Any:
         return rebuild(self.structure, iter(tensors))
 
-    def number(self, value: Value) -> int:
-        """The value's number in the program."""
-        return self._lowered.values[value]
+    # ---- what it does, and what that takes ----
 
-    def place(self, buffer: Buffer) -> int:
-        """The buffer's number in the program; -1 where it has none."""
-        return self._lowered.buffers.get(buffer, -1)
+    def _bound(self) -> tuple[Replay, Graph]:
+        """The replay used last, and the graph at its sizes."""
+        if not self._replays:
+            raise RuntimeError(
+                "plan: expected a plan that was called since it was made (hint: call the "
+                "compiled function once more)"
+            )
+        replay = next(reversed(self._replays.values()))
+        shapes = {v: replay.shape_of(n) for v, n in self._lowered.values.items()}
+        return replay, resized(self.graph, shapes)
+
+    def explain(self) -> str:
+        """The calls in order with shapes, groups, bytes, flops and places in the arena; the
+        memory; and what the passes did, as text."""
+        replay, graph = self._bound()
+        facts = []
+        for call in self.graph.calls:
+            own = call.outputs[0].buffer if call.outputs else None
+            number = self._lowered.buffers.get(own, -1) if own is not None else -1
+            place = replay.place_of(number) if number >= 0 else -1
+            facts.append({"offset": place if place >= 0 else ""})
+        return f"{explain(graph, facts)}\n\n{memory(self.graph, replay)}"
+
+    def to_dot(self) -> str:
+        """The graph as Graphviz text, for `dot -Tsvg`."""
+        return to_dot(self.graph)
+
+    @property
+    def memory(self) -> Memory:
+        """Exact bytes, at the sizes of the last call (Memory)."""
+        return memory(self.graph, self._bound()[0])
+
+    def profile(self, *args: Any, rounds: int = 100, machine: Any = None) -> Profile:
+        """Time of each step, against the machine's limit.
+
+        The plan runs 2 `rounds` times, with all that it does: a training step trains.
+
+        Parameters:
+            args : the tensors and arrays of a call, in order.
+            rounds : int of at least 1.
+            machine : fastnn.bench.Machine; None measures this one, which takes a second.
+
+        Returns: Profile, whose str() is a table.
+        """
+        if rounds < 1:
+            raise ValueError(f"profile: expected rounds of at least 1, got {rounds}")
+        if machine is None:
+            from fastnn.bench import measure
+
+            machine = measure()
+        arguments = [contiguous(x) for x in args]
+        if len(arguments) != len(self.graph.arguments):
+            raise ValueError(
+                f"profile: expected {len(self.graph.arguments)} tensors or arrays, got "
+                f"{len(arguments)}"
+            )
+        self.replay(arguments)
+        replay, graph = self._bound()
+        return profile(graph, replay, arguments, rounds, machine)

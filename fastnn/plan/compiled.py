@@ -158,7 +158,8 @@ class CompiledFunction(Compiled):
             owner = owners.get(_core.layout(y)[0])
             y = y.detach()
             detached.append(y if owner is None else _core.unshield(y, owner))
-        problem = recording.problem or self._learn(family, recording, returned, sizes)
+        seen = Seen(recording, returned, sizes)
+        problem = recording.problem or self._learn(family, seen, flat)
         if problem is not None:
             if self.fallback is None:
                 raise problem
@@ -170,47 +171,44 @@ class CompiledFunction(Compiled):
 
     # ---- plans ----
 
-    def _learn(
-        self, family: Family, recording: Recording, returned: Any, sizes: Sizes
-    ) -> CaptureError | None:
+    def _learn(self, family: Family, new: Seen, flat: list[Any]) -> CaptureError | None:
         """Makes a plan of a recording that agrees with one before."""
         if self.dynamic:
             for plan in list(family.plans):
                 if not plan.surroundings.unchanged():
                     continue
-                seen = Seen(plan.recording, plan.structure, plan.sizes)
-                batch = self._generalise(seen, recording, returned, sizes)
+                batch = following(Seen(plan.recording, plan.structure, plan.sizes), new)
                 if batch is not None and plan.batch in (batch, frozenset()):
                     family.plans.remove(plan)
-                    self._add(family, recording, returned, sizes, batch)
+                    self._add(family, new, batch, flat)
                     return None
             for others in list(family.pending.values()):
-                batch = self._generalise(others[-1], recording, returned, sizes)
+                batch = following(others[-1], new)
                 if batch is not None:
                     family.pending.clear()
-                    self._add(family, recording, returned, sizes, batch)
+                    self._add(family, new, batch, flat)
                     return None
-        before = family.pending.setdefault(sizes, [])
+        before = family.pending.setdefault(new.sizes, [])
         why = None
         if before:
             try:
-                Comparison(before[-1].recording, recording)
-                if key_of(before[-1].returned) != key_of(returned):
+                Comparison(before[-1].recording, new.recording)
+                if key_of(before[-1].returned) != key_of(new.returned):
                     raise Difference("it returned something else")
             except Difference as difference:
                 why = str(difference)
             else:
-                del family.pending[sizes]
-                if recording.effects:
+                del family.pending[new.sizes]
+                if new.recording.effects:
                     return CaptureError(
-                        f"compile: {recording.effects[0]}, which a replay would not "
+                        f"compile: {new.recording.effects[0]}, which a replay would not "
                         "repeat (hint: return what is needed, and do the rest outside)"
                     )
-                self._add(family, recording, returned, sizes, frozenset())
+                self._add(family, new, frozenset(), flat)
                 return None
-        before.append(Seen(recording, returned, sizes))
+        before.append(new)
         if len(before) >= ATTEMPTS:
-            del family.pending[sizes]
+            del family.pending[new.sizes]
             return CaptureError(
                 f"compile: expected calls that do the same, but after {ATTEMPTS} they "
                 f"still differ: {why} (hint: what changes from call to call must be a "
@@ -230,38 +228,11 @@ class CompiledFunction(Compiled):
             family.pending.popitem(last=False)
         return None
 
-    @staticmethod
-    def _generalise(
-        seen: Seen, recording: Recording, returned: Any, sizes: Sizes
-    ) -> frozenset[int] | None:
-        """The arguments that follow the batch, where the recording is one seen before at
-        another batch size; sizes of 0 and 1 are special, since they broadcast."""
-        changed = [
-            i for i, (m, n) in enumerate(zip(seen.sizes, sizes, strict=True)) if m != n
-        ]
-        if not changed or recording.effects:
-            return None
-        pairs = {(seen.sizes[i], sizes[i]) for i in changed}
-        old, new = next(iter(pairs))
-        if len(pairs) != 1 or old is None or new is None or min(old, new) < 2:
-            return None
-        if key_of(seen.returned) != key_of(returned):
-            return None
-        try:
-            Comparison(seen.recording, recording, (old, new))
-        except Difference:
-            return None
-        return frozenset(changed)
-
     def _add(
-        self,
-        family: Family,
-        recording: Recording,
-        returned: Any,
-        sizes: Sizes,
-        batch: frozenset[int],
+        self, family: Family, seen: Seen, batch: frozenset[int], flat: list[Any]
     ) -> None:
-        plan = Plan(recording, returned, sizes, batch, self._optimise, self._arena)
+        plan = Plan(*seen, batch, self._optimise, self._arena)
+        plan.replay(flat)
         family.plans.insert(0, plan)
         while sum(len(f.plans) for f in self._families.values()) > self.cache_size:
             oldest = next(f for f in self._families.values() if f.plans)
@@ -299,6 +270,27 @@ class CompiledFunction(Compiled):
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", type(self.function).__name__)
         return f"<compiled {name}, {len(self.plans)} plans>"
+
+
+def following(old: Seen, new: Seen) -> frozenset[int] | None:
+    """The arguments that follow the batch, where two calls are one at two batch sizes; sizes
+    of 0 and 1 are special, since they broadcast."""
+    changed = [
+        i for i, (m, n) in enumerate(zip(old.sizes, new.sizes, strict=True)) if m != n
+    ]
+    if not changed or new.recording.effects:
+        return None
+    pairs = {(old.sizes[i], new.sizes[i]) for i in changed}
+    before, after = next(iter(pairs))
+    if len(pairs) != 1 or before is None or after is None or min(before, after) < 2:
+        return None
+    if key_of(old.returned) != key_of(new.returned):
+        return None
+    try:
+        Comparison(old.recording, new.recording, (before, after))
+    except Difference:
+        return None
+    return frozenset(changed)
 
 
 def into(result: Any, out: Any) -> Any:
