@@ -6,9 +6,27 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import fastnn
+from fastnn._core import dtype_number
+from fastnn.ops._checks import REDUCTIONS
 from fastnn.plan.cost import ACTIVATION_NAMES, bytes_moved, flops
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 
+_NAMES: dict[str, dict[int, str]] = {  # attributes that are codes
+    "activation": ACTIVATION_NAMES,
+    "reduction": {code: name for name, code in REDUCTIONS.items()},
+    "dtype": {
+        dtype_number(d): d.name
+        for d in (
+            fastnn.bool,
+            fastnn.uint8,
+            fastnn.int32,
+            fastnn.int64,
+            fastnn.float32,
+            fastnn.float64,
+        )
+    },
+}
 _UNITS = ("", "k", "M", "G", "T")
 
 
@@ -40,7 +58,8 @@ def explain(graph: Graph, facts: Sequence[Mapping[str, Any]] | None = None) -> s
     lines = _table(rows)
     views = sum(c.is_view for c in graph.calls)
     lines.append(
-        f"{len(graph.calls) - views} calls and {views} views, {len(graph.groups)} groups; "
+        f"{counted(len(graph.calls) - views, 'call')} and {counted(views, 'view')}, "
+        f"{counted(len(graph.groups), 'group')}; "
         f"{short(total_bytes, 'B')} moved at least, {short(total_flops)} flops"
     )
     if graph.prologue:
@@ -50,14 +69,14 @@ def explain(graph: Graph, facts: Sequence[Mapping[str, Any]] | None = None) -> s
         )
     lines += ["", "memory before sharing:"]
     lines += [
-        f"  {kind:9} {n:4} buffers {short(size, 'B')}"
+        f"  {kind:9} {n:4} {'buffer' if n == 1 else 'buffers':7} {short(size, 'B')}"
         for kind, n, size in _memory(graph)
     ]
     if graph.notes:
-        counted = Counter(graph.notes)
+        often = Counter(graph.notes)
         lines += ["", "passes:"]
         lines += [
-            f"  {s}" + (f" ({n} times)" if n > 1 else "") for s, n in counted.items()
+            f"  {s}" + (f" ({n} times)" if n > 1 else "") for s, n in often.items()
         ]
     return "\n".join(lines)
 
@@ -72,6 +91,11 @@ def short(n: int, unit: str = "") -> str:
         value, power = value / 1000, power + 1
     text = str(n) if power == 0 else f"{value:.3g}"
     return f"{text} {_UNITS[power]}{unit}".rstrip()
+
+
+def counted(n: int, what: str) -> str:
+    """How many of what: "1 call", "2 calls"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _shape(v: Value | None) -> str:
@@ -106,11 +130,13 @@ def _columns(call: Call) -> list[str]:
 
 
 def attributes(call: Call) -> str:
-    """The attributes by name: "dims=(0,) keepdim=False"."""
+    """The attributes by name: "dims=(0,) keepdim=False"; no dtype where it is kept."""
     words = []
     for declared, given in zip(call.op.attributes, call.attrs, strict=True):
         name = declared.split(":")[0]
-        text = f"{given!r}" if name != "activation" else f"{ACTIVATION_NAMES[given]}"
+        if name == "dtype" and given < 0:
+            continue
+        text = _NAMES[name][given] if name in _NAMES else f"{given!r}"
         words.append(f"{name}={text}")
     return " ".join(words)
 

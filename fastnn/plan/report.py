@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastnn._core import Replay
 from fastnn.plan.cost import bytes_moved, flops
-from fastnn.plan.explain import short
+from fastnn.plan.explain import counted, short
 from fastnn.plan.graph import Graph, Value
 
 
@@ -104,7 +104,10 @@ class Profile:
                 f"{short(s.flops):>8} {short(s.bytes, 'B'):>9}  {' + '.join(s.ops)} "
                 f"({s.where})"
             )
-        lines.append(f"{self.seconds * 1e6:10.2f} µs in {len(self.steps)} steps")
+        lines.append(
+            f"{self.seconds * 1e6:10.2f} µs in {counted(len(self.steps), 'step')}; the floor "
+            f"is what {counted(self.machine.threads, 'thread')} can reach here"
+        )
         return "\n".join(lines)
 
 

@@ -663,6 +663,35 @@ def test_hooks_are_refused_and_noticed_when_they_come():
     assert len(seen) == count
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("StepLR", {"step_size": 1}),
+        ("ReduceLROnPlateau", {}),
+        ("CosineAnnealingWarmRestarts", {"T_0": 2}),
+    ],
+)
+def test_schedules_that_step_inside_are_refused(kind, options):
+    w = fastnn.ones(3).requires_grad_()
+    opt = fastnn.optim.SGD([w], lr=0.1)
+    schedule = getattr(fastnn.optim.lr_scheduler, kind)(opt, **options)
+
+    def step(x):
+        opt.zero_grad()
+        loss = (w * x).sum()
+        loss.backward()
+        opt.step()
+        schedule.step(*([loss] if kind == "ReduceLROnPlateau" else []))
+        return loss
+
+    before = schedule.last_epoch
+    with pytest.raises(
+        CaptureError, match=rf"{kind} steps at test_compile.py:\d+.*outside"
+    ):
+        fastnn.compile(step)(fastnn.ones(3))
+    assert schedule.last_epoch == before
+
+
 def test_options_set_inside_are_refused():
     model = nn.Linear(2, 2)
     optimizer = optim.SGD(model.parameters(), lr=0.1)

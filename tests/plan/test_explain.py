@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import fastnn
@@ -10,6 +12,7 @@ from fastnn.plan.cost import bytes_moved, flops
 from fastnn.plan.explain import explain, quoted, short, to_dot
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 from fastnn.plan.passes import optimise
+from fastnn.plan.report import Profile, Step
 
 
 def value(kind, *shape, tensor=None, dtype=fastnn.float32, index=-1, escapes=False):
@@ -53,9 +56,9 @@ def test_explain_names_calls_memory_and_passes():
         "relu fused into linear",
         "group: exp, add",
         "prologue, run when",
-        "3 calls and 0 views, 1 groups",
-        "folded       1 buffers 96 B",
-        "result       1 buffers 192 B",
+        "3 calls and 0 views, 1 group;",
+        "folded       1 buffer  96 B",
+        "result       1 buffer  192 B",
     ):
         assert part in text, part
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -67,6 +70,17 @@ def test_explain_shows_facts():
     text = explain(graph, facts)
     assert "offset" in text and "192" in text
     assert "28 kB moved at least, 48 flops" in text
+
+
+def test_codes_are_shown_by_name():
+    x, y = value("argument", 3, index=0), value("internal", 3, escapes=True)
+    kept = explain(Graph([x], [call("copy", [x], [y], -1)], [y]))
+    assert "copy" in kept and "dtype=" not in kept
+    code = fastnn._core.dtype_number(fastnn.float64)
+    assert "dtype=float64" in explain(Graph([x], [call("copy", [x], [y], code)], [y]))
+    target = value("argument", 3, index=1, dtype=fastnn.int64)
+    some = call("nll", [x, target, None], [y, value("internal")], 2, -100)
+    assert "reduction=sum ignore_index=-100" in explain(Graph([x, target], [some], [y]))
 
 
 def test_explain_of_nothing():
@@ -104,6 +118,15 @@ def test_dot_shows_writes_in_place():
     calls = [call("neg", [x], [t]), call("add_", [t, x], [t2]), call("exp", [t], [y])]
     graph = Graph([x], calls)
     assert "c1 -> c2 [style=dashed];" in to_dot(graph)
+
+
+def test_a_profile_says_what_it_is_held_against():
+    step = Step(("exp", "sum"), "a.py:3", 2e-6, 1200, 64, 0.5)
+    text = str(Profile([step], SimpleNamespace(threads=2)))
+    assert "2.00 100.0%       50%    1.2 k      64 B  exp + sum (a.py:3)" in text
+    assert text.endswith(
+        "2.00 µs in 1 step; the floor is what 2 threads can reach here"
+    )
 
 
 def test_costs():

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import fastnn
+from fastnn.ops import _record
 from fastnn.optim.optimizer import Optimizer, ParamGroup
 
 
@@ -66,12 +67,21 @@ class LRScheduler:
         Parameters:
             epoch : the epoch to go to instead.
         """
+        self._outside_plans()
         if epoch is None:
             self.last_epoch += 1
             self._set(self.get_lr())
         else:
             self.last_epoch = epoch
             self._set(self._get_closed_form_lr())
+
+    def _outside_plans(self) -> None:
+        """A plan cannot repeat a step: the rates are Python's."""
+        if _record.active is not None:
+            _record.active.refuse(
+                f"{type(self).__name__} steps",
+                "hint: step a scheduler outside, a plan reads what it sets",
+            )
 
     def _set(self, rates: list[float]) -> None:
         groups = self.optimizer.param_groups

@@ -131,6 +131,7 @@ class SequentialLR(_Composed):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on to the next epoch, and set its rates."""
+        self._outside_plans()
         self.last_epoch += 1
         i = bisect_right(self._milestones, self.last_epoch)
         if i > 0 and self._milestones[i - 1] == self.last_epoch:
@@ -172,6 +173,7 @@ class ChainedScheduler(_Composed):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on to the next epoch in all schedulers, in order."""
+        self._outside_plans()
         for scheduler in self._schedulers:
             scheduler.step()
         self._rest()

@@ -99,6 +99,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             epoch : float >= 0, such as epoch + batch / batches, to go on with every
                 batch. Without it, the epoch after the last one.
         """
+        self._outside_plans()
         if epoch is None and self.last_epoch < 0:
             epoch = 0
         if epoch is None:

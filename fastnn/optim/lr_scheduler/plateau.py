@@ -92,6 +92,7 @@ class ReduceLROnPlateau(LRScheduler):
                 no progress.
             epoch : the number of the epoch; the one after the last where it is not given.
         """
+        self._outside_plans()
         value = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(value):
