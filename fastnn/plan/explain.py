@@ -12,7 +12,7 @@ from fastnn.ops._checks import REDUCTIONS
 from fastnn.plan.cost import ACTIVATION_NAMES, bytes_moved, flops
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 
-_NAMES: dict[str, dict[int, str]] = {  # attributes that are codes
+_NAMES: dict[str, dict[int, Any]] = {  # attributes that are codes
     "activation": ACTIVATION_NAMES,
     "reduction": {code: name for name, code in REDUCTIONS.items()},
     "dtype": {
