@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import math
 import re
 import sys
 import types
@@ -9,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
+import fastnn
 from fastnn import nn
+from fastnn.bench import harness
+from fastnn.bench.machine import Level, Machine
+from fastnn.bench.peers.numpy_ import NumPy
+from fastnn.bench.peers.ours import Compiled, Eager
+from fastnn.bench.workloads import infer, kernels
+from fastnn.plan.passes import PASSES
 
+MACHINE = Machine(1, "avx2", {"avx2": {"float32": 5e10}}, [Level("L1", math.inf, 1e11)])
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
 
 
@@ -55,3 +64,51 @@ def test_add_a_layer(monkeypatch, capsys):
     for _, method in inspect.getmembers(module.Swish, inspect.isfunction):
         assert method.__doc__ or method.__name__.startswith("_")
     assert len(layer.splitlines()) < 70
+
+
+def test_add_a_pass(monkeypatch):
+    code, tests = blocks("add-a-pass.md")
+    (lines,) = blocks("add-a-pass.md", "diff")
+    imported, entry = (line[1:].strip() for line in lines.splitlines())
+
+    # 1, 2: the file, and its lines
+    module = types.ModuleType("fastnn.plan.passes.negations")
+    exec(compile(code, "fastnn/plan/passes/negations.py", "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    space: dict = {}
+    exec(imported, space)
+    added = eval(f"{{{entry}}}", space)
+    before = dict(PASSES)
+    try:
+        PASSES.clear()
+        for name, run in before.items():
+            PASSES.update(added if name == "dead" else {})
+            PASSES[name] = run
+        # 3: its tests
+        exec(compile(tests, "tests/plan/test_passes.py", "exec"), space)
+        for name in [n for n in space if n.startswith("test_")]:
+            space[name]()
+        step = fastnn.compile(lambda x: x.neg().neg().exp())
+        for _ in range(3):
+            y = step(fastnn.ones(4))
+        assert [c.op.name for c in step.plan.graph.calls] == ["exp"]
+        assert y.tolist() == fastnn.ones(4).exp().tolist()
+        assert "negations: neg" in step.plan.explain()
+    finally:
+        PASSES.clear()
+        PASSES.update(before)
+
+
+def test_add_a_workload(monkeypatch):
+    network, function = blocks("add-a-workload.md")
+    rows = [eval(network, vars(infer)), eval(function, vars(kernels))]
+    assert [row.group for row in rows] == ["infer", "kernels"]
+    monkeypatch.setattr(harness, "measure", lambda threads: MACHINE)
+    threads = fastnn.get_num_threads()
+    try:
+        run = harness.run_here(rows, 1, (Compiled, Eager, NumPy), rounds=3, budget=1e-4)
+    finally:
+        fastnn.set_num_threads(threads)
+    for row in run["rows"]:
+        assert {"fastnn", "numpy"} <= row["times"].keys()
+        assert not [w for w in row["failed"].values() if "lost in the noise" not in w]
