@@ -433,6 +433,9 @@ class Program:
 class Arena:
     nbytes: builtins.int
 
+class Folded:
+    def __init__(self, sources: list[Tensor], refold: Callable[[], None]) -> None: ...
+
 class Replay:
     program: Program
     arena: Arena
@@ -449,8 +452,7 @@ class Replay:
         guards: list[tuple[Tensor, Tensor | None]],
         written: list[Tensor],
         arguments_written: tuple[builtins.int, ...],
-        sources: list[Tensor],
-        refold: Callable[[], None],
+        folded: Folded | None,
         grad_mode: builtins.bool,
     ) -> None: ...
     @property

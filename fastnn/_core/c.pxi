@@ -26,6 +26,7 @@ cdef extern from "core.h" nogil:
         void *data
         int64_t nbytes
         bint read_only
+        bint exported
         int32_t exports
         uint64_t version
         uint64_t history

@@ -228,6 +228,66 @@ cdef class Arena:
         return 0
 
 
+@cython.final
+cdef class Folded:
+    """What folded tensors were made from, as it was then: for all replays of a plan.
+
+    Parameters:
+        sources : held tensors; the folded ones were just made from them.
+        refold : callable(): makes these again.
+    """
+
+    cdef list sources
+    cdef uint64_t *seen        # of each source
+    cdef uint64_t sightings    # as far as it has followed them
+    cdef object refold
+
+    def __init__(self, list sources, refold):
+        cdef Py_ssize_t i
+        if self.seen != NULL:
+            raise RuntimeError("Folded: expected to be made once")
+        self.sources, self.refold = sources, refold
+        self.seen = <uint64_t *> PyMem_Malloc((len(sources) + 1) * sizeof(uint64_t))
+        if self.seen == NULL:
+            raise MemoryError()
+        for i in range(len(sources)):
+            self.seen[i] = content_of((<Tensor> sources[i]).t.storage)
+        self.sightings = sightings
+
+    def __dealloc__(self):
+        PyMem_Free(self.seen)
+
+    cdef int renew(self) except -1:
+        """Makes them again where a source has changed, or may have."""
+        cdef Py_ssize_t i
+        cdef bint moved = False
+        cdef uint64_t now
+        for i in range(len(self.sources)):
+            now = content_of((<Tensor> self.sources[i]).t.storage)
+            if now != self.seen[i] or now == UNKNOWN:
+                moved = True
+                self.seen[i] = now
+        if moved or self.sightings != sightings:
+            self.sightings = sightings
+            self.refold()
+        return 0
+
+
+cdef uint64_t UNKNOWN = <uint64_t> -1
+# How often a source was found of which NumPy had a view that may have come and gone, and
+# have written: finding it clears the mark, so every plan makes its folded tensors again.
+cdef uint64_t sightings = 0
+
+
+cdef uint64_t content_of(fnn_storage *s):
+    """The version; UNKNOWN while others may write the memory unseen."""
+    global sightings
+    if s.exported:
+        s.exported = False
+        sightings += 1
+    return UNKNOWN if exposed(s) else s.version
+
+
 # ---- replay -----------------------------------------------------------------------------
 
 cdef list NO_OUTPUTS = [None]
@@ -253,8 +313,7 @@ cdef class Replay:
         guards : (leaf, Tensor or None): what .grad must be before.
         written : held tensors whose memory is written.
         arguments_written : numbers of arguments that are.
-        sources : held tensors that folded ones were made from.
-        refold : callable(): makes these again.
+        folded : Folded, or None where nothing is.
         grad_mode : whether gradients were recorded.
     """
 
@@ -269,10 +328,10 @@ cdef class Replay:
     cdef list leaves           # of gradients
     cdef list grads            # our tensors for them, or None
     cdef list guards
-    cdef list written, sources
+    cdef list written
+    cdef Folded folded
     cdef tuple arguments_written
-    cdef uint64_t *versions    # of sources
-    cdef object rebuild, refold
+    cdef object rebuild
     cdef int threads
     cdef const void *kernels   # in force when it was bound
     cdef bint grad_mode, changes
@@ -282,7 +341,7 @@ cdef class Replay:
 
     def __init__(self, Program program not None, list arguments, int64_t batch,
                  Arena arena not None, list outputs, rebuild, list gradients, list guards,
-                 list written, tuple arguments_written, list sources, refold,
+                 list written, tuple arguments_written, Folded folded,
                  bint grad_mode):
         cdef fnn_error err
         cdef fnn_status status
@@ -290,18 +349,16 @@ cdef class Replay:
         if self.e != NULL:
             raise RuntimeError("Replay: expected to be made once")
         self.recipe = (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-                       arguments_written, sources, refold, grad_mode)
+                       arguments_written, folded, grad_mode)
         self.program, self.arena = program, arena
         self.n_args, self.n_out = <int> len(arguments), <int> len(outputs)
         self.n_grads = <int> len(gradients)
         self.layouts = <fnn_tensor *> PyMem_Malloc(
             (self.n_args + 1) * sizeof(fnn_tensor) +
-            (self.n_out + self.n_grads + 1) * sizeof(int) + 8 +
-            (len(sources) + 1) * sizeof(uint64_t))
+            (self.n_out + self.n_grads + 1) * sizeof(int))
         if self.layouts == NULL:
             raise MemoryError()
-        self.versions = <uint64_t *> (self.layouts + self.n_args + 1)
-        self.out_values = <int *> (self.versions + len(sources) + 1)
+        self.out_values = <int *> (self.layouts + self.n_args + 1)
         self.grad_values = self.out_values + self.n_out
         for i in range(self.n_args):
             self.layouts[i].dtype = arguments[i][0]
@@ -322,9 +379,7 @@ cdef class Replay:
             self.grad_values[i] = -1 if gradients[i][1] is None else gradients[i][1]
         self.guards = guards
         self.written, self.arguments_written = written, arguments_written
-        self.sources, self.refold = sources, refold
-        for i in range(len(sources)):
-            self.versions[i] = (<Tensor> sources[i]).t.storage.version
+        self.folded = folded
         self.rebuild = rebuild
         self.grad_mode = grad_mode
         self.changes = bool(written or arguments_written or gradients)
@@ -453,9 +508,9 @@ cdef class Replay:
             if not r.arena.busy:
                 return r
         (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-         arguments_written, sources, refold, grad_mode) = self.recipe
+         arguments_written, folded, grad_mode) = self.recipe
         r = Replay(program, arguments, batch, Arena(), outputs, rebuild, gradients, guards,
-                   written, arguments_written, sources, refold, grad_mode)
+                   written, arguments_written, folded, grad_mode)
         self.spares.append(r)
         return r
 
@@ -468,8 +523,8 @@ cdef class Replay:
         cdef Tensor x
         cdef list given = None
         cdef const fnn_exec_facts *facts = fnn_exec_facts_of(self.e)
-        if self.sources:
-            self.renew()
+        if self.folded is not None:
+            self.folded.renew()
         if self.bound == NULL or self.bound != self.arena.data or \
                 facts.arena_bytes > self.arena.nbytes:
             self.arena.reach(facts.arena_bytes)
@@ -532,20 +587,6 @@ cdef class Replay:
             found = list(result.values())
         for to, y in zip(given, found):
             copy_out(to, y)
-        return 0
-
-    cdef int renew(self) except -1:
-        """Makes folded tensors again where what they were made from has changed."""
-        cdef Py_ssize_t i
-        cdef bint moved = False
-        cdef fnn_storage *s
-        for i in range(len(self.sources)):
-            s = (<Tensor> self.sources[i]).t.storage
-            if s.version != self.versions[i] or exposed(s):
-                moved = True
-                self.versions[i] = s.version
-        if moved:
-            self.refold()
         return 0
 
     cdef int bind_gradients(self) except -1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
-from fastnn._core import Arena, Replay, Tensor, dtype_number
+from fastnn._core import Arena, Folded, Replay, Tensor, dtype_number
 from fastnn.plan.arguments import LEAF, contiguous, rebuild
 from fastnn.plan.capture import Recording
 from fastnn.plan.explain import explain, to_dot
@@ -56,7 +57,7 @@ class Plan:
             b.kind in ("external", "argument") for b in written
         )
         self.graph = optimise(self.recorded, inference=self.inference)
-        self._refold()
+        self._folded = self._fold()
         self._lowered = Lowered(self.graph)
         self.surroundings = Surroundings(recording.used, self._outside())
         self.checked = _core.structure_version()
@@ -80,8 +81,20 @@ class Plan:
                     seen.add(v.buffer)
                     yield v.buffer
 
-    def _refold(self) -> None:
+    def _fold(self) -> Folded | None:
+        """Runs the prologue, and notes what it was run on."""
+        sources = dict.fromkeys(
+            v.buffer.tensor
+            for call in self.graph.prologue
+            for v in call.inputs
+            if v is not None
+            and v.buffer.tensor is not None
+            and v.buffer.kind == "external"
+        )
         run_prologue(self.graph)
+        if not sources:
+            return None
+        return Folded(list(sources), functools.partial(run_prologue, self.graph))
 
     # ---- whether it may be used ----
 
@@ -148,14 +161,6 @@ class Plan:
     def _bind(self, arguments: list[Any], sizes: tuple[int | None, ...]) -> Replay:
         graph, number = self.graph, self._lowered.values
         written = list(dict.fromkeys(b for call in graph.calls for b in call.writes))
-        sources = dict.fromkeys(
-            v.buffer.tensor
-            for call in graph.prologue
-            for v in call.inputs
-            if v is not None
-            and v.buffer.tensor is not None
-            and v.buffer.kind == "external"
-        )
         batch = next((sizes[i] for i in sorted(self.batch)), 0) or 0
         plain = self.structure is LEAF
         return Replay(
@@ -173,8 +178,7 @@ class Plan:
                 if b.tensor is not None and b.kind == "external"
             ],
             tuple(b.index for b in written if b.kind == "argument"),
-            list(sources),
-            self._refold,
+            self._folded,
             self.grad_mode,
         )
 

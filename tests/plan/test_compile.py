@@ -521,6 +521,44 @@ def test_weights_that_are_changed_in_any_way_are_seen():
             unchanged()
 
 
+@pytest.mark.parametrize("change", ["in place", "NumPy", "array"])
+@pytest.mark.parametrize("rows", [4, 9])
+def test_changed_weights_are_seen_at_sizes_bound_before_and_after(change, rows):
+    """Packed weights belong to all sizes of a plan; an array that came and went between
+    two calls may have written."""
+    layer = nn.Linear(8, 5)
+    own = RNG.standard_normal((5, 8)).astype(np.float32)
+    if change == "array":
+        layer.weight = nn.Parameter(fastnn.from_numpy(own))
+    predict = fastnn.compile(layer)
+    for n in (2, 3, 4, 4):
+        call(predict, array(n, 8), 1)
+    for k in range(3):
+        if change == "in place":
+            with fastnn.no_grad():
+                layer.weight.mul_(2)
+        elif change == "NumPy":
+            layer.weight.detach().numpy()[:] = k
+        elif k == 0:
+            own[:] = 7
+            del own
+        x = array(rows, 8)
+        assert bits(predict(x)) == bits(layer(fastnn.tensor(x)).detach())
+    assert len(predict.plans) == 1
+
+
+def test_a_written_weight_is_seen_by_every_function_that_packed_it():
+    layer = nn.Linear(8, 5)
+    both = fastnn.compile(layer), fastnn.compile(lambda x: layer(x) * 2)
+    x = array(4, 8)
+    for f in both:
+        call(f, x, 3)
+    layer.weight.detach().numpy()[:] = 3
+    expected = layer(fastnn.tensor(x)).detach()
+    assert bits(both[0](x)) == bits(expected)
+    assert bits(both[1](x)) == bits(expected * 2)
+
+
 def test_many_sizes_in_bounded_memory():
     model = network().eval()
     seen = []
