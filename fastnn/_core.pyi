@@ -433,6 +433,10 @@ class Program:
 class Arena:
     nbytes: builtins.int
 
+class Folded:
+    sources: list[Tensor]
+    def __init__(self, sources: list[Tensor], refold: Callable[[], None]) -> None: ...
+
 class Replay:
     program: Program
     arena: Arena
@@ -449,9 +453,9 @@ class Replay:
         guards: list[tuple[Tensor, Tensor | None]],
         written: list[Tensor],
         arguments_written: tuple[builtins.int, ...],
-        sources: list[Tensor],
-        refold: Callable[[], None],
+        folded: Folded | None,
         grad_mode: builtins.bool,
+        variables: Sequence[tuple[Any, ...]],
     ) -> None: ...
     @property
     def is_current(self) -> builtins.bool: ...
@@ -488,6 +492,7 @@ def layout(
     tuple[builtins.int, ...],
     tuple[builtins.int, ...],
 ]: ...
+def variables_hold(variables: Sequence[tuple[Any, ...]]) -> builtins.bool: ...
 def storage_elements(x: Tensor) -> builtins.int: ...
 def view_of(
     x: Tensor,

@@ -106,6 +106,34 @@ cdef bint exposed(const fnn_storage *s):
     return Py_REFCNT(owner) > 1 or cnp.PyArray_BASE(<cnp.ndarray> owner) != NULL
 
 
+def variables_hold(list variables):
+    """Whether variables (holder, name, value, size) are what they were (bool)."""
+    cdef Py_ssize_t i
+    for i in range(len(variables)):
+        if not holds(<tuple> variables[i]):
+            return False
+    return True
+
+
+cdef bint holds(tuple v) except -1:
+    cdef object holder = v[0], value = v[2], now
+    cdef PyObject *found
+    if type(holder) is dict:
+        found = PyDict_GetItem(holder, v[1])
+        if found == NULL:
+            return False
+        now = <object> found
+    else:
+        try:
+            now = holder.cell_contents
+        except ValueError:
+            return False
+    if now is value:
+        return v[3] < 0 or len(now) == v[3]
+    return type(now) is type(value) and isinstance(now, (bool, int, float, str, bytes)) and \
+        now == value
+
+
 # ---- programs ---------------------------------------------------------------------------
 
 HOMES = {"argument": FNN_ARGUMENT, "external": FNN_HELD, "constant": FNN_HELD,
@@ -228,6 +256,48 @@ cdef class Arena:
         return 0
 
 
+@cython.final
+cdef class Folded:
+    """What was made ahead from tensors that outlive calls; all replays of a plan share it.
+
+    Parameters:
+        sources : the Tensors that it was made from, as they are now.
+        refold : callable(): makes it again.
+    """
+
+    cdef readonly list sources
+    cdef uint64_t *versions
+    cdef object refold
+
+    def __init__(self, list sources, refold):
+        cdef Py_ssize_t i
+        if self.versions != NULL:
+            raise RuntimeError("Folded: expected to be made once")
+        self.versions = <uint64_t *> PyMem_Malloc((len(sources) + 1) * sizeof(uint64_t))
+        if self.versions == NULL:
+            raise MemoryError()
+        self.sources, self.refold = sources, refold
+        for i in range(len(sources)):
+            self.versions[i] = (<Tensor> sources[i]).t.storage.version
+
+    def __dealloc__(self):
+        PyMem_Free(self.versions)
+
+    cdef int renew(self) except -1:
+        """Makes it again where a source has changed, or may have."""
+        cdef Py_ssize_t i
+        cdef bint moved = False
+        cdef fnn_storage *s
+        for i in range(len(self.sources)):
+            s = (<Tensor> self.sources[i]).t.storage
+            if s.version != self.versions[i] or exposed(s):
+                moved = True
+                self.versions[i] = s.version
+        if moved:
+            self.refold()
+        return 0
+
+
 # ---- replay -----------------------------------------------------------------------------
 
 cdef list NO_OUTPUTS = [None]
@@ -253,9 +323,9 @@ cdef class Replay:
         guards : (leaf, Tensor or None): what .grad must be before.
         written : held tensors whose memory is written.
         arguments_written : numbers of arguments that are.
-        sources : held tensors that folded ones were made from.
-        refold : callable(): makes these again.
+        folded : Folded, or None.
         grad_mode : whether gradients were recorded.
+        variables : what the function uses besides its arguments, see plan/variables.py.
     """
 
     cdef readonly Program program
@@ -269,39 +339,38 @@ cdef class Replay:
     cdef list leaves           # of gradients
     cdef list grads            # our tensors for them, or None
     cdef list guards
-    cdef list written, sources
+    cdef list written
     cdef tuple arguments_written
-    cdef uint64_t *versions    # of sources
-    cdef object rebuild, refold
+    cdef Folded folded
+    cdef object rebuild
     cdef int threads
     cdef const void *kernels   # in force when it was bound
     cdef bint grad_mode, changes
+    cdef list variables        # that the function uses besides its arguments
     cdef public uint64_t structure  # the version at which modules were last looked at
     cdef list spares           # for calls at the same time
     cdef tuple recipe
 
     def __init__(self, Program program not None, list arguments, int64_t batch,
                  Arena arena not None, list outputs, rebuild, list gradients, list guards,
-                 list written, tuple arguments_written, list sources, refold,
-                 bint grad_mode):
+                 list written, tuple arguments_written, Folded folded, bint grad_mode, list variables):
         cdef fnn_error err
         cdef fnn_status status
         cdef Py_ssize_t i, d
         if self.e != NULL:
             raise RuntimeError("Replay: expected to be made once")
         self.recipe = (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-                       arguments_written, sources, refold, grad_mode)
+                       arguments_written, folded, grad_mode, variables)
+        self.variables = variables
         self.program, self.arena = program, arena
         self.n_args, self.n_out = <int> len(arguments), <int> len(outputs)
         self.n_grads = <int> len(gradients)
         self.layouts = <fnn_tensor *> PyMem_Malloc(
             (self.n_args + 1) * sizeof(fnn_tensor) +
-            (self.n_out + self.n_grads + 1) * sizeof(int) + 8 +
-            (len(sources) + 1) * sizeof(uint64_t))
+            (self.n_out + self.n_grads + 1) * sizeof(int))
         if self.layouts == NULL:
             raise MemoryError()
-        self.versions = <uint64_t *> (self.layouts + self.n_args + 1)
-        self.out_values = <int *> (self.versions + len(sources) + 1)
+        self.out_values = <int *> (self.layouts + self.n_args + 1)
         self.grad_values = self.out_values + self.n_out
         for i in range(self.n_args):
             self.layouts[i].dtype = arguments[i][0]
@@ -322,9 +391,7 @@ cdef class Replay:
             self.grad_values[i] = -1 if gradients[i][1] is None else gradients[i][1]
         self.guards = guards
         self.written, self.arguments_written = written, arguments_written
-        self.sources, self.refold = sources, refold
-        for i in range(len(sources)):
-            self.versions[i] = (<Tensor> sources[i]).t.storage.version
+        self.folded = folded
         self.rebuild = rebuild
         self.grad_mode = grad_mode
         self.changes = bool(written or arguments_written or gradients)
@@ -348,6 +415,9 @@ cdef class Replay:
                 if leaf.gradient is not None:
                     return False
             elif leaf.gradient is None or leaf.gradient.t.storage != expected.t.storage:
+                return False
+        for i in range(len(self.variables)):
+            if not holds(<tuple> self.variables[i]):
                 return False
         return True
 
@@ -453,9 +523,9 @@ cdef class Replay:
             if not r.arena.busy:
                 return r
         (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-         arguments_written, sources, refold, grad_mode) = self.recipe
+         arguments_written, folded, grad_mode, variables) = self.recipe
         r = Replay(program, arguments, batch, Arena(), outputs, rebuild, gradients, guards,
-                   written, arguments_written, sources, refold, grad_mode)
+                   written, arguments_written, folded, grad_mode, variables)
         self.spares.append(r)
         return r
 
@@ -468,8 +538,8 @@ cdef class Replay:
         cdef Tensor x
         cdef list given = None
         cdef const fnn_exec_facts *facts = fnn_exec_facts_of(self.e)
-        if self.sources:
-            self.renew()
+        if self.folded is not None:
+            self.folded.renew()
         if self.bound == NULL or self.bound != self.arena.data or \
                 facts.arena_bytes > self.arena.nbytes:
             self.arena.reach(facts.arena_bytes)
@@ -532,20 +602,6 @@ cdef class Replay:
             found = list(result.values())
         for to, y in zip(given, found):
             copy_out(to, y)
-        return 0
-
-    cdef int renew(self) except -1:
-        """Makes folded tensors again where what they were made from has changed."""
-        cdef Py_ssize_t i
-        cdef bint moved = False
-        cdef fnn_storage *s
-        for i in range(len(self.sources)):
-            s = (<Tensor> self.sources[i]).t.storage
-            if s.version != self.versions[i] or exposed(s):
-                moved = True
-                self.versions[i] = s.version
-        if moved:
-            self.refold()
         return 0
 
     cdef int bind_gradients(self) except -1:

@@ -25,6 +25,7 @@ from fastnn.plan.compare import Comparison, Difference
 from fastnn.plan.errors import CaptureError
 from fastnn.plan.graph import Graph
 from fastnn.plan.plan import Plan
+from fastnn.plan.variables import changed, variables
 
 ATTEMPTS = 4  # recordings of one kind of call, before it is given up
 PENDING = 8  # sizes whose recordings wait for a partner
@@ -88,6 +89,7 @@ class CompiledFunction(Compiled):
         self.fallback = fallback
         self.eager = False
         self._arena = Arena()
+        self._used: list[Any] = []  # modules of the last recording
         self._families: OrderedDict[Hashable, Family] = OrderedDict()
         functools.update_wrapper(self, function, updated=())
 
@@ -143,8 +145,14 @@ class CompiledFunction(Compiled):
         shields = [_core.shield(x) for x in tensors]
         args, kwargs = rebuild(structure, iter(shields))
         recording = Recording(shields, strict=self.fallback is None)
+        before = variables(self.function, self._used)
         with _record.watching(recording):
             result = self.function(*args, **kwargs)
+        self._used = list(recording.used)
+        recording.variables = variables(self.function, self._used)
+        name = changed(before, recording.variables)
+        if name:
+            recording.effects.append(f"variable {name!r} was changed")
         results: list[Tensor] = []
         returned = flatten(result, results, lambda x: isinstance(x, Tensor))
         recording.finish(results)
@@ -179,15 +187,14 @@ class CompiledFunction(Compiled):
                     continue
                 batch = following(Seen(plan.recording, plan.structure, plan.sizes), new)
                 if batch is not None and plan.batch in (batch, frozenset()):
-                    family.plans.remove(plan)
-                    self._add(family, new, batch, flat)
-                    return None
+                    if not new.recording.effects:
+                        family.plans.remove(plan)
+                    return self._add(family, new, batch, flat)
             for others in list(family.pending.values()):
                 batch = following(others[-1], new)
                 if batch is not None:
                     family.pending.clear()
-                    self._add(family, new, batch, flat)
-                    return None
+                    return self._add(family, new, batch, flat)
         before = family.pending.setdefault(new.sizes, [])
         why = None
         if before:
@@ -199,13 +206,7 @@ class CompiledFunction(Compiled):
                 why = str(difference)
             else:
                 del family.pending[new.sizes]
-                if new.recording.effects:
-                    return CaptureError(
-                        f"compile: {new.recording.effects[0]}, which a replay would not "
-                        "repeat (hint: return what is needed, and do the rest outside)"
-                    )
-                self._add(family, new, frozenset(), flat)
-                return None
+                return self._add(family, new, frozenset(), flat)
         before.append(new)
         if len(before) >= ATTEMPTS:
             del family.pending[new.sizes]
@@ -230,7 +231,13 @@ class CompiledFunction(Compiled):
 
     def _add(
         self, family: Family, seen: Seen, batch: frozenset[int], flat: list[Any]
-    ) -> None:
+    ) -> CaptureError | None:
+        """Makes a plan, unless a replay would leave something out."""
+        if seen.recording.effects:
+            return CaptureError(
+                f"compile: {seen.recording.effects[0]}, which a replay would not repeat "
+                "(hint: return what is needed, and do the rest outside)"
+            )
         plan = Plan(*seen, batch, self._optimise, self._arena)
         plan.replay(flat)
         family.plans.insert(0, plan)
@@ -238,6 +245,7 @@ class CompiledFunction(Compiled):
             oldest = next(f for f in self._families.values() if f.plans)
             oldest.plans.pop()
             self.forget()
+        return None
 
     def _to_front(self, family: Family, plan: Plan) -> None:
         if family.plans[0] is not plan:
@@ -275,12 +283,12 @@ class CompiledFunction(Compiled):
 def following(old: Seen, new: Seen) -> frozenset[int] | None:
     """The arguments that follow the batch, where two calls are one at two batch sizes; sizes
     of 0 and 1 are special, since they broadcast."""
-    changed = [
+    moved = [
         i for i, (m, n) in enumerate(zip(old.sizes, new.sizes, strict=True)) if m != n
     ]
-    if not changed or new.recording.effects:
+    if not moved:
         return None
-    pairs = {(old.sizes[i], new.sizes[i]) for i in changed}
+    pairs = {(old.sizes[i], new.sizes[i]) for i in moved}
     before, after = next(iter(pairs))
     if len(pairs) != 1 or before is None or after is None or min(before, after) < 2:
         return None
@@ -290,7 +298,7 @@ def following(old: Seen, new: Seen) -> frozenset[int] | None:
         Comparison(old.recording, new.recording, (before, after))
     except Difference:
         return None
-    return frozenset(changed)
+    return frozenset(moved)
 
 
 def into(result: Any, out: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
-from fastnn._core import Arena, Replay, Tensor, dtype_number
+from fastnn._core import Arena, Folded, Replay, Tensor, dtype_number
 from fastnn.plan.arguments import LEAF, contiguous, rebuild
 from fastnn.plan.capture import Recording
 from fastnn.plan.explain import explain, to_dot
@@ -56,7 +56,7 @@ class Plan:
             b.kind in ("external", "argument") for b in written
         )
         self.graph = optimise(self.recorded, inference=self.inference)
-        self._refold()
+        self._folded = self._fold()
         self._lowered = Lowered(self.graph)
         self.surroundings = Surroundings(recording.used, self._outside())
         self.checked = _core.structure_version()
@@ -80,8 +80,21 @@ class Plan:
                     seen.add(v.buffer)
                     yield v.buffer
 
-    def _refold(self) -> None:
-        run_prologue(self.graph)
+    def _fold(self) -> Folded | None:
+        """Fills the folded buffers; they are filled again when a source has changed."""
+        graph = self.graph
+        if not graph.prologue:
+            return None
+        run_prologue(graph)
+        sources = dict.fromkeys(
+            v.buffer.tensor
+            for call in graph.prologue
+            for v in call.inputs
+            if v is not None
+            and v.buffer.tensor is not None
+            and v.buffer.kind == "external"
+        )
+        return Folded(list(sources), lambda: run_prologue(graph))
 
     # ---- whether it may be used ----
 
@@ -107,6 +120,8 @@ class Plan:
         from fastnn import is_grad_enabled
 
         if self.grad_mode != is_grad_enabled() or not self._guards_hold():
+            return False
+        if not _core.variables_hold(self.recording.variables):
             return False
         now = _core.structure_version()
         if self.checked != now:
@@ -148,14 +163,6 @@ class Plan:
     def _bind(self, arguments: list[Any], sizes: tuple[int | None, ...]) -> Replay:
         graph, number = self.graph, self._lowered.values
         written = list(dict.fromkeys(b for call in graph.calls for b in call.writes))
-        sources = dict.fromkeys(
-            v.buffer.tensor
-            for call in graph.prologue
-            for v in call.inputs
-            if v is not None
-            and v.buffer.tensor is not None
-            and v.buffer.kind == "external"
-        )
         batch = next((sizes[i] for i in sorted(self.batch)), 0) or 0
         plain = self.structure is LEAF
         return Replay(
@@ -173,9 +180,9 @@ class Plan:
                 if b.tensor is not None and b.kind == "external"
             ],
             tuple(b.index for b in written if b.kind == "argument"),
-            list(sources),
-            self._refold,
+            self._folded,
             self.grad_mode,
+            self.recording.variables,
         )
 
     def _rebuild(self, tensors: list[Tensor]) -> Any:
