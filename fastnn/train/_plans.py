@@ -27,9 +27,11 @@ class Plans:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._said = False
 
     def begin(self) -> None:
         """Try again what ran eagerly in the fit before."""
+        self._said = False
         self._made = {k: v for k, v in self._made.items() if not v[1].eager}
 
     def step(self, inputs: tuple[Any, ...], target: Any) -> Any:
@@ -78,7 +80,9 @@ class Plans:
         return made[1]
 
     def _say(self, why: Exception) -> None:
-        self._trainer.say(f"Trainer: runs op by op instead of as a plan. {why}")
+        if not self._said:
+            self._trainer.say(f"Trainer: runs op by op instead of as a plan. {why}")
+        self._said = True
 
 
 def same(a: Any, b: Any) -> bool:
