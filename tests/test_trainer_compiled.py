@@ -9,6 +9,7 @@ import pytest
 
 import fastnn
 from fastnn import nn, optim
+from fastnn.datasets import mnist
 from fastnn.train import Callback, EarlyStopping, Monitor, TerminateOnNaN, Trainer
 
 N = 70
@@ -220,3 +221,39 @@ def test_attributes_may_change_between_fits():
     trainer.fit((x, y), verbose=False, epochs=2)
     for p, q in zip(model.parameters(), before, strict=True):
         assert (p.detach() - q).abs().max().item() < 1e-6
+
+
+def test_mnist_learns_the_same_bits():
+    """What examples/mnist_initialisation.py does, on a tenth of the digits."""
+    try:
+        (images, labels), test = mnist(download=False)
+    except FileNotFoundError as why:
+        pytest.skip(f"MNIST is not here: {why}")
+    runs = []
+    for compile in (True, False):
+        fastnn.manual_seed(0)
+        model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+        monitor = Monitor(every=50)
+        trainer = Trainer(
+            model,
+            nn.CrossEntropyLoss(),
+            optim.Adam(model.parameters()),
+            ["accuracy"],
+            compile=compile,
+        )
+        history = trainer.fit(
+            (images[:6000], labels[:6000]),
+            validation=(test.images[:1000], test.labels[:1000]),
+            batch_size=64,
+            callbacks=[monitor],
+            verbose=False,
+        )
+        assert history["val_accuracy"][-1] > 0.85
+        runs.append(
+            [
+                history.to_dict()["values"],
+                monitor.records,
+                [p.tolist() for p in model.parameters()],
+            ]
+        )
+    assert runs[0] == runs[1]
