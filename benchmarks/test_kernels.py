@@ -45,6 +45,7 @@ DRAWS: dict[str, Callable[[Any], Any]] = {
     "uniform": lambda rng: rng.random(RANDOM, np.float32),
     "normal": lambda rng: rng.standard_normal(RANDOM, np.float32),
     "permutation": lambda rng: rng.permutation(RANDOM[0] * RANDOM[1]),
+    "bernoulli": lambda rng: rng.random(RANDOM, np.float32) < np.float32(0.25),
     "dropout": lambda rng: (rng.random(RANDOM, np.float32) < 0.5) * np.float32(2),
 }
 
@@ -103,11 +104,12 @@ CASES: dict[str, list[Sample]] = {
     ],
     "linear": [Sample((normal(m, k), normal(n, k), normal(n))) for m, k, n in PRODUCTS],
     "linear_act": [
-        Sample((normal(m, k), normal(n, k), normal(n), act))
+        Sample((normal(m, k), normal(n, k), normal(n), residual, act))
         for m, k, n in PRODUCTS
-        for act in (1, 4)
+        for act, residual in ((1, None), (4, None), (1, normal(m, n)))
     ],
     "cat": [Sample(([normal(*TABLES)] * 3,))],
+    "as_index": [Sample((below(rows, *TABLES), rows))],
     "index_select": [Sample((normal(*TABLES), below(rows, rows)))],
     "index_add": [Sample((normal(*TABLES), below(rows, rows), 0, rows))],
     "unslice": [Sample((normal(*TABLES), 2 * rows, 0, 0, 2))],
@@ -133,6 +135,7 @@ CASES: dict[str, list[Sample]] = {
     "normal": [Sample((state, RANDOM))],
     "permutation": [Sample((state, RANDOM[0] * RANDOM[1]))],
     "dropout": [Sample((state, normal(*RANDOM), 0.5))],
+    "bernoulli": [Sample((state, np.full(RANDOM, 0.25)))],
     **{
         f"{name}_step": [call(name, STATES[name], *FLAGS[name][0], shapes=PARAMETERS)]
         for name in HYPER
@@ -246,7 +249,10 @@ def test_kernel(name: str, k: int, benchmark: Any) -> None:
     elif name != "permutation":
         some = arrays(first)[0]
         kept = some[some != 0] if name == "dropout" else some
-        assert np.isfinite(some).all() and len(np.unique(kept)) > 1000
+        if name == "bernoulli":
+            assert set(np.unique(some)) == {0, 1} and abs(some.mean() - 0.25) < 0.01
+        else:
+            assert np.isfinite(some).all() and len(np.unique(kept)) > 1000
 
     # into an existing output where that exists, so that no allocation is timed
     if len(op.outputs) == 1 and not op.written and "data_shape" not in op.flags:

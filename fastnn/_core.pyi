@@ -434,6 +434,7 @@ class Arena:
     nbytes: builtins.int
 
 class Folded:
+    sources: list[Tensor]
     def __init__(self, sources: list[Tensor], refold: Callable[[], None]) -> None: ...
 
 class Replay:
@@ -454,6 +455,7 @@ class Replay:
         arguments_written: tuple[builtins.int, ...],
         folded: Folded | None,
         grad_mode: builtins.bool,
+        variables: Sequence[tuple[Any, ...]],
     ) -> None: ...
     @property
     def is_current(self) -> builtins.bool: ...
@@ -490,6 +492,7 @@ def layout(
     tuple[builtins.int, ...],
     tuple[builtins.int, ...],
 ]: ...
+def variables_hold(variables: Sequence[tuple[Any, ...]]) -> builtins.bool: ...
 def storage_elements(x: Tensor) -> builtins.int: ...
 def view_of(
     x: Tensor,

@@ -42,6 +42,16 @@ def test_demo(tmp_path):
     assert f"{demo.evaluate(model, digits().test)[1]:.1%}" == f"{found[1]}%"
 
 
+def test_compiled_and_eager_give_the_same_bits(capsys):
+    runs = []
+    for compiled in (True, False):
+        fastnn.manual_seed(0)
+        model = demo.network()
+        history, _ = demo.fit(model, *digits(), 3, compiled=compiled)
+        runs.append((history, [p.tolist() for p in model.parameters()]))
+    assert runs[0] == runs[1]
+
+
 def test_same_seed_same_bits(tmp_path):
     def run(folder, *options, **variables):
         text = output(

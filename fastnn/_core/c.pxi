@@ -9,6 +9,7 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)
+    PyObject *PyDict_GetItem(object d, object key)
 
 cdef extern from "core.h" nogil:
     int FNN_MAX_DIMS

@@ -106,6 +106,34 @@ cdef bint exposed(const fnn_storage *s):
     return Py_REFCNT(owner) > 1 or cnp.PyArray_BASE(<cnp.ndarray> owner) != NULL
 
 
+def variables_hold(list variables):
+    """Whether variables (holder, name, value, size) are what they were (bool)."""
+    cdef Py_ssize_t i
+    for i in range(len(variables)):
+        if not holds(<tuple> variables[i]):
+            return False
+    return True
+
+
+cdef bint holds(tuple v) except -1:
+    cdef object holder = v[0], value = v[2], now
+    cdef PyObject *found
+    if type(holder) is dict:
+        found = PyDict_GetItem(holder, v[1])
+        if found == NULL:
+            return False
+        now = <object> found
+    else:
+        try:
+            now = holder.cell_contents
+        except ValueError:
+            return False
+    if now is value:
+        return v[3] < 0 or len(now) == v[3]
+    return type(now) is type(value) and isinstance(now, (bool, int, float, str, bytes)) and \
+        now == value
+
+
 # ---- programs ---------------------------------------------------------------------------
 
 HOMES = {"argument": FNN_ARGUMENT, "external": FNN_HELD, "constant": FNN_HELD,
@@ -230,26 +258,26 @@ cdef class Arena:
 
 @cython.final
 cdef class Folded:
-    """What folded tensors were made from, as it was then: for all replays of a plan.
+    """What was made ahead from tensors that outlive calls; all replays of a plan share it.
 
     Parameters:
-        sources : held tensors; the folded ones were just made from them.
-        refold : callable(): makes these again.
+        sources : the Tensors that it was made from, as they are now.
+        refold : callable(): makes it again.
     """
 
-    cdef list sources
-    cdef uint64_t *seen        # of each source
-    cdef uint64_t sightings    # as far as it has followed them
+    cdef readonly list sources
+    cdef uint64_t *seen      # of each source
+    cdef uint64_t sightings  # as far as it has followed them
     cdef object refold
 
     def __init__(self, list sources, refold):
         cdef Py_ssize_t i
         if self.seen != NULL:
             raise RuntimeError("Folded: expected to be made once")
-        self.sources, self.refold = sources, refold
         self.seen = <uint64_t *> PyMem_Malloc((len(sources) + 1) * sizeof(uint64_t))
         if self.seen == NULL:
             raise MemoryError()
+        self.sources, self.refold = sources, refold
         for i in range(len(sources)):
             self.seen[i] = content_of((<Tensor> sources[i]).t.storage)
         self.sightings = sightings
@@ -258,7 +286,7 @@ cdef class Folded:
         PyMem_Free(self.seen)
 
     cdef int renew(self) except -1:
-        """Makes them again where a source has changed, or may have."""
+        """Makes it again where a source has changed, or may have."""
         cdef Py_ssize_t i
         cdef bint moved = False
         cdef uint64_t now
@@ -313,8 +341,9 @@ cdef class Replay:
         guards : (leaf, Tensor or None): what .grad must be before.
         written : held tensors whose memory is written.
         arguments_written : numbers of arguments that are.
-        folded : Folded, or None where nothing is.
+        folded : Folded, or None.
         grad_mode : whether gradients were recorded.
+        variables : what the function uses besides its arguments, see plan/variables.py.
     """
 
     cdef readonly Program program
@@ -329,27 +358,28 @@ cdef class Replay:
     cdef list grads            # our tensors for them, or None
     cdef list guards
     cdef list written
-    cdef Folded folded
     cdef tuple arguments_written
+    cdef Folded folded
     cdef object rebuild
     cdef int threads
     cdef const void *kernels   # in force when it was bound
     cdef bint grad_mode, changes
+    cdef list variables        # that the function uses besides its arguments
     cdef public uint64_t structure  # the version at which modules were last looked at
     cdef list spares           # for calls at the same time
     cdef tuple recipe
 
     def __init__(self, Program program not None, list arguments, int64_t batch,
                  Arena arena not None, list outputs, rebuild, list gradients, list guards,
-                 list written, tuple arguments_written, Folded folded,
-                 bint grad_mode):
+                 list written, tuple arguments_written, Folded folded, bint grad_mode, list variables):
         cdef fnn_error err
         cdef fnn_status status
         cdef Py_ssize_t i, d
         if self.e != NULL:
             raise RuntimeError("Replay: expected to be made once")
         self.recipe = (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-                       arguments_written, folded, grad_mode)
+                       arguments_written, folded, grad_mode, variables)
+        self.variables = variables
         self.program, self.arena = program, arena
         self.n_args, self.n_out = <int> len(arguments), <int> len(outputs)
         self.n_grads = <int> len(gradients)
@@ -403,6 +433,9 @@ cdef class Replay:
                 if leaf.gradient is not None:
                     return False
             elif leaf.gradient is None or leaf.gradient.t.storage != expected.t.storage:
+                return False
+        for i in range(len(self.variables)):
+            if not holds(<tuple> self.variables[i]):
                 return False
         return True
 
@@ -508,9 +541,9 @@ cdef class Replay:
             if not r.arena.busy:
                 return r
         (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-         arguments_written, folded, grad_mode) = self.recipe
+         arguments_written, folded, grad_mode, variables) = self.recipe
         r = Replay(program, arguments, batch, Arena(), outputs, rebuild, gradients, guards,
-                   written, arguments_written, folded, grad_mode)
+                   written, arguments_written, folded, grad_mode, variables)
         self.spares.append(r)
         return r
 

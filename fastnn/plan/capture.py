@@ -77,6 +77,7 @@ class Recording(Recorder):
         guards : what .grad of tensors was, where the call read it before it set it.
         used : the modules and optimizers that took part, in order.
         effects : what no op did, in words.
+        variables : the Variables that the function uses, as they were after the call.
         problem : CaptureError or None.
     """
 
@@ -87,6 +88,7 @@ class Recording(Recorder):
         self.guards: dict[Tensor, Tensor | None] = {}
         self.used: dict[Any, None] = {}
         self.effects: list[str] = []
+        self.variables: list[Any] = []
         self.problem: CaptureError | None = None
         self.grad_mode = fastnn.is_grad_enabled()
         self._buffers: dict[int, Buffer] = {}

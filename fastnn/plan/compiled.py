@@ -25,6 +25,7 @@ from fastnn.plan.compare import Comparison, Difference
 from fastnn.plan.errors import CaptureError
 from fastnn.plan.graph import Graph
 from fastnn.plan.plan import Plan
+from fastnn.plan.variables import changed, variables
 
 ATTEMPTS = 4  # recordings of one kind of call, before it is given up
 PENDING = 8  # sizes whose recordings wait for a partner
@@ -88,6 +89,7 @@ class CompiledFunction(Compiled):
         self.fallback = fallback
         self.eager = False
         self._arena = Arena()
+        self._used: list[Any] = []  # modules of the last recording
         self._families: OrderedDict[Hashable, Family] = OrderedDict()
         functools.update_wrapper(self, function, updated=())
 
@@ -143,8 +145,14 @@ class CompiledFunction(Compiled):
         shields = [_core.shield(x) for x in tensors]
         args, kwargs = rebuild(structure, iter(shields))
         recording = Recording(shields, strict=self.fallback is None)
+        before = variables(self.function, self._used)
         with _record.watching(recording):
             result = self.function(*args, **kwargs)
+        self._used = list(recording.used)
+        recording.variables = variables(self.function, self._used)
+        name = changed(before, recording.variables)
+        if name:
+            recording.effects.append(f"variable {name!r} was changed")
         results: list[Tensor] = []
         returned = flatten(result, results, lambda x: isinstance(x, Tensor))
         recording.finish(results)
@@ -179,15 +187,14 @@ class CompiledFunction(Compiled):
                     continue
                 batch = following(Seen(plan.recording, plan.structure, plan.sizes), new)
                 if batch is not None and plan.batch in (batch, frozenset()):
-                    family.plans.remove(plan)
-                    self._add(family, new, batch, flat)
-                    return None
+                    if not new.recording.effects:
+                        family.plans.remove(plan)
+                    return self._add(family, new, batch, flat)
             for others in list(family.pending.values()):
                 batch = following(others[-1], new)
                 if batch is not None:
                     family.pending.clear()
-                    self._add(family, new, batch, flat)
-                    return None
+                    return self._add(family, new, batch, flat)
         before = family.pending.setdefault(new.sizes, [])
         why = None
         if before:
@@ -199,13 +206,7 @@ class CompiledFunction(Compiled):
                 why = str(difference)
             else:
                 del family.pending[new.sizes]
-                if new.recording.effects:
-                    return CaptureError(
-                        f"compile: {new.recording.effects[0]}, which a replay would not "
-                        "repeat (hint: return what is needed, and do the rest outside)"
-                    )
-                self._add(family, new, frozenset(), flat)
-                return None
+                return self._add(family, new, frozenset(), flat)
         before.append(new)
         if len(before) >= ATTEMPTS:
             del family.pending[new.sizes]
@@ -230,7 +231,13 @@ class CompiledFunction(Compiled):
 
     def _add(
         self, family: Family, seen: Seen, batch: frozenset[int], flat: list[Any]
-    ) -> None:
+    ) -> CaptureError | None:
+        """Makes a plan, unless a replay would leave something out."""
+        if seen.recording.effects:
+            return CaptureError(
+                f"compile: {seen.recording.effects[0]}, which a replay would not repeat "
+                "(hint: return what is needed, and do the rest outside)"
+            )
         plan = Plan(*seen, batch, self._optimise, self._arena)
         plan.replay(flat)
         family.plans.insert(0, plan)
@@ -238,6 +245,7 @@ class CompiledFunction(Compiled):
             oldest = next(f for f in self._families.values() if f.plans)
             oldest.plans.pop()
             self.forget()
+        return None
 
     def _to_front(self, family: Family, plan: Plan) -> None:
         if family.plans[0] is not plan:
@@ -275,12 +283,12 @@ class CompiledFunction(Compiled):
 def following(old: Seen, new: Seen) -> frozenset[int] | None:
     """The arguments that follow the batch, where two calls are one at two batch sizes; sizes
     of 0 and 1 are special, since they broadcast."""
-    changed = [
+    moved = [
         i for i, (m, n) in enumerate(zip(old.sizes, new.sizes, strict=True)) if m != n
     ]
-    if not changed or new.recording.effects:
+    if not moved:
         return None
-    pairs = {(old.sizes[i], new.sizes[i]) for i in changed}
+    pairs = {(old.sizes[i], new.sizes[i]) for i in moved}
     before, after = next(iter(pairs))
     if len(pairs) != 1 or before is None or after is None or min(before, after) < 2:
         return None
@@ -290,7 +298,7 @@ def following(old: Seen, new: Seen) -> frozenset[int] | None:
         Comparison(old.recording, new.recording, (before, after))
     except Difference:
         return None
-    return frozenset(changed)
+    return frozenset(moved)
 
 
 def into(result: Any, out: Any) -> Any:
@@ -353,15 +361,17 @@ def compile(function: Any = None, **options: Any) -> Any:
     then on a call with arguments of that kind runs the recorded ops in one call of C, with
     the same bits. What changes between calls must be a tensor or NumPy array among the
     arguments, a parameter, an optimizer's option or state, or a generator's state; other
-    arguments belong to a plan's key, and everything else is frozen. Changed attributes and
-    modes of modules are noticed. Results carry no graph: gradients belong inside.
+    arguments belong to a plan's key. Changed attributes and modes of modules, and variables
+    that the function uses, are noticed; elements of a list outside are not, and what is
+    printed or written is so in recorded calls alone. Results carry no graph: gradients
+    belong inside.
 
     Parameters:
         function : function or Module; its arguments and results may be nested in tuples,
             lists and dicts. None: a decorator.
         dynamic : bool: whether one plan serves all batch sizes (first dimensions) above 1,
             where recordings at two sizes agree; False where the function decides by the
-            batch's size.
+            batch's size, as `if len(x) > 50` does, which no recording shows.
         passes : names of the optimisations to run; None: all.
         cache_size : int: how many plans are kept, the ones used last.
         fallback : callable(CaptureError): told once of what cannot be compiled, instead of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -82,19 +81,20 @@ class Plan:
                     yield v.buffer
 
     def _fold(self) -> Folded | None:
-        """Runs the prologue, and notes what it was run on."""
+        """Fills the folded buffers; they are filled again when a source has changed."""
+        graph = self.graph
+        if not graph.prologue:
+            return None
+        run_prologue(graph)
         sources = dict.fromkeys(
             v.buffer.tensor
-            for call in self.graph.prologue
+            for call in graph.prologue
             for v in call.inputs
             if v is not None
             and v.buffer.tensor is not None
             and v.buffer.kind == "external"
         )
-        run_prologue(self.graph)
-        if not sources:
-            return None
-        return Folded(list(sources), functools.partial(run_prologue, self.graph))
+        return Folded(list(sources), lambda: run_prologue(graph))
 
     # ---- whether it may be used ----
 
@@ -120,6 +120,8 @@ class Plan:
         from fastnn import is_grad_enabled
 
         if self.grad_mode != is_grad_enabled() or not self._guards_hold():
+            return False
+        if not _core.variables_hold(self.recording.variables):
             return False
         now = _core.structure_version()
         if self.checked != now:
@@ -180,6 +182,7 @@ class Plan:
             tuple(b.index for b in written if b.kind == "argument"),
             self._folded,
             self.grad_mode,
+            self.recording.variables,
         )
 
     def _rebuild(self, tensors: list[Tensor]) -> Any:

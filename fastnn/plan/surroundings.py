@@ -50,6 +50,7 @@ def of_module(module: Module) -> Facts:
         (m, name, dict(value) if name == "_hooks" else value)
         for m in module.modules()
         for name, value in m.__dict__.items()
+        if name != "_hooks" or value  # an empty one stays behind when hooks go
     ]
 
 

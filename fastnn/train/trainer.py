@@ -13,6 +13,7 @@ from fastnn.nn import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train import _data, checkpoint
 from fastnn.train._interrupt import Interrupt
+from fastnn.train._plans import Plans, one_step
 from fastnn.train.callbacks.base import Callback, CallbackList
 from fastnn.train.callbacks.progress import ProgressBar
 from fastnn.train.callbacks.schedule import LRSchedule
@@ -37,12 +38,16 @@ class Trainer:
             without validation the loss.
         clip_grad_norm : float: largest norm that the gradient of all parameters
             together may have; None leaves it.
+        compile : bool: whether steps run as plans (fastnn.compile). What cannot, such as
+            a model with hooks, is said once and runs op by op, with the same bits.
 
     Attributes:
         history : History of the fit under way, or the last one.
         epoch, epochs : int: the epoch under way, from 1, and how many there are to be.
         batch, batches : int: how many batches of it are done, and of how many (or None).
         inputs, target, output, batch_loss : of the batch under way, for callbacks.
+        finite : bool: whether its loss and gradients were finite; looked at where a callback
+            watches for that. Where not, the step has changed nothing.
         logs : dict of str to float: the newest loss and metrics.
         names : list of str: the values that the history of this fit will have.
         outcome : str: "running", "finished", "stopped", "interrupted" or "failed".
@@ -75,6 +80,7 @@ class Trainer:
         *,
         scheduler: Any = None,
         clip_grad_norm: float | None = None,
+        compile: bool = True,
     ) -> None:
         if not isinstance(model, Module):
             raise TypeError(
@@ -114,6 +120,7 @@ class Trainer:
             LRSchedule(scheduler)  # raises where it is none
         self.scheduler = scheduler
         self.clip_grad_norm = clip_grad_norm
+        self.compile = compile
         self.history = History()
         self.verbose = False
         self.outcome = "finished"
@@ -136,11 +143,19 @@ class Trainer:
         self.epoch_start: Any = None
         self.before_validation: Any = None
         self._interrupt = Interrupt()
+        # How the batch under way runs.
+        self.finite = True
+        self._eager = False
+        self.watched = False
+        self.flag: Tensor | None = None
+        self.generator: Tensor | None = None  # before the batch, where it is watched
+        self._plans = Plans(self)
 
     # ---- one step ----
 
     def train_step(self, inputs: tuple[Any, ...], target: Any) -> tuple[Tensor, Any]:
-        """One step on one batch: gradients, clipping, update. Looks at no value.
+        """One step on one batch: gradients, clipping, update. Looks at no value, so that
+        it can be compiled; what it does besides ops is not repeated.
 
         Parameters:
             inputs : the model's arguments.
@@ -161,8 +176,31 @@ class Trainer:
             fastnn.nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.clip_grad_norm
             )
-        self.optimizer.step()
+        self.update(loss)
         return loss, output
+
+    def update(self, loss: Tensor) -> None:
+        """The optimizer's step; where a callback watches, one that changes nothing unless
+        the loss and all gradients are finite.
+
+        Parameters:
+            loss : Tensor of the batch, after backward().
+        """
+        if not self.watched:
+            self.optimizer.step()
+            return
+        params = (p for g in self.optimizer.param_groups for p in g["params"])
+        grads = [p.grad for p in params if p.grad is not None]
+        self.flag = fastnn.nn.utils.all_finite([loss.detach(), *grads])
+        self.optimizer.active = self.flag
+        try:
+            self.optimizer.step()
+        finally:
+            self.optimizer.active = None
+
+    def run_eagerly(self) -> None:
+        """Ask, in on_batch_begin, that this batch's step run op by op: hooks are called."""
+        self._eager = True
 
     # ---- fit ----
 
@@ -224,6 +262,8 @@ class Trainer:
                 shuffle=None,
             )
         run = self._callbacks(callbacks, verbose)
+        self.watched = any(c.watches_finite for c in run.callbacks)
+        self._plans.begin()
         saved = None if resume is None else checkpoint.read(resume)
         self.loader, self.callbacks, self.verbose = loader, run, verbose
         self.held_out = None if held_out is None else held_out[0]
@@ -334,9 +374,18 @@ class Trainer:
                 return
             self.inputs, self.target = _data.unpack(batch, dtype, flat, "fit")
             samples = samples_in(self.inputs, self.target, "fit")
+            self._eager = not self.compile
             for method in begin:
                 method(self)
-            loss, self.output = self.train_step(self.inputs, self.target)
+            if self.watched:
+                self.generator = fastnn.get_rng_state()
+            if self._eager:
+                done = one_step(self, self.inputs, self.target)
+            else:
+                done = self._plans.step(self.inputs, self.target)
+            loss, self.output, flag = done
+            self.finite = flag is None or bool(flag.item())
+            del done
             self.batch_loss = value = float(loss.item())
             del loss  # and with it the graph
             self.batch += 1
@@ -426,8 +475,8 @@ class Trainer:
                 for batch in loader:
                     inputs, target = _data.unpack(batch, dtype, flat, who)
                     samples = samples_in(inputs, target, who)
-                    output = self.model(*inputs)
-                    value = float(self.loss(output, target).item())
+                    output, loss = self._plans.evaluate(inputs, target)
+                    value = float(loss.item())
                     total += value if self._summed else value * samples
                     count += samples
                     for metric in self.metrics.values():
@@ -457,7 +506,7 @@ class Trainer:
         outputs = []
         with self.inference():
             for inputs in _data.prediction_batches(x, dtype, "predict", batch_size):
-                output = self.model(*inputs)
+                output = self._plans.predict(*inputs)
                 if not isinstance(output, Tensor):
                     raise TypeError(
                         "predict: expected the model to give a Tensor, got "

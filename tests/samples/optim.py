@@ -109,7 +109,7 @@ for _name, _kinds in STATES.items():
             Hostile(
                 (_hyper, None, [_shape], [_shape], *_rest[:-1], [_other]),
                 ValueError,
-                "",
+                r"expected (contiguous )?\w+ (of dtype float64|like the parameter)",
             ),
             Hostile(
                 (_hyper, np.array([True]), [_shape], [_shape], *_rest),

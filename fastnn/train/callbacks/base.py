@@ -19,6 +19,8 @@ class Callback:
 
     Attributes:
         order : int: callbacks are called in this order, and then as they were given.
+        watches_finite : bool: whether it wants trainer.finite: steps whose loss or gradients
+            are not finite then change nothing.
 
     Example:
         >>> from fastnn.train import Callback
@@ -29,6 +31,7 @@ class Callback:
     """
 
     order: ClassVar[int] = 0
+    watches_finite: ClassVar[bool] = False
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch; start over, unless load_state_dict() follows."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastnn
 from fastnn._core import Tensor
+from fastnn.train.callbacks.replay import finite
 
 if TYPE_CHECKING:
     from fastnn.train.trainer import Trainer
@@ -108,15 +109,17 @@ class Diagnosis:
             return ""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
+        if record is not None:
+            for name, value in record["gradients"].items():
+                if not math.isfinite(value):
+                    return f"the gradient of {name} is not finite"
+        if not trainer.finite:
+            return "a gradient is not finite"
         if self.above >= BATCHES:
             return (
                 f"the loss has been above ten times its first value, "
                 f"{self.first_loss:.4g}, for five batches, and is {loss:.4g}"
             )
-        if record is not None:
-            for name, value in record["gradients"].items():
-                if not math.isfinite(value):
-                    return f"the gradient of {name} is not finite"
         return ""
 
     def diverging(
@@ -138,7 +141,7 @@ class Diagnosis:
             first, what = layer.name, f"{layer.title} gives values that are not finite"
             if math.isfinite(layer.rms):
                 what = f"{layer.title} is dead or dying: {silence(layer.silent)}"
-        if not all(finite(x) for x in trainer.inputs):
+        if not all(finite(x) for x in trainer.inputs if isinstance(x, Tensor)):
             first, what = "", "The batch's inputs hold values that are not finite"
         self.say(trainer, "diverging", first, divergence(trainer, trouble, what))
 
@@ -328,13 +331,6 @@ def divergence(trainer: Trainer, trouble: str, layer: str) -> str:
     rate = trainer.optimizer.param_groups[0]["lr"]
     hint = f"The learning rate is {rate:.3g}; a lower one, or clip_grad_norm, may help."
     return ". ".join(part for part in (f"diverging: {trouble}", layer, hint) if part)
-
-
-def finite(x: Any) -> bool:
-    """Whether an input has no NaN and no infinity."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        return True
-    return math.isfinite(x.double().abs().sum().item())
 
 
 def silence(units: Sequence[bool] | None) -> str:

@@ -16,6 +16,7 @@ from fastnn._core import Tensor
 from fastnn.nn import Module
 from fastnn.train.callbacks.base import Callback
 from fastnn.train.callbacks.diagnosis import Diagnosis, Layer, Message
+from fastnn.train.callbacks.replay import again
 
 if TYPE_CHECKING:
     from fastnn.train.trainer import Trainer
@@ -72,6 +73,8 @@ class Monitor(Callback):
         ['nothing learned']
     """
 
+    watches_finite = True
+
     def __init__(self, every: int = 100) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"Monitor: expected every of at least 1, got {every!r}")
@@ -94,6 +97,7 @@ class Monitor(Callback):
         step = len(trainer.history.batch_losses)
         last = not self.diagnosis.learned and trainer.batch + 1 == trainer.batches
         if step % self.every == 0 or last or self.diagnosis.suspects:
+            trainer.run_eagerly()  # so that hooks are called
             self._probe = _Probe(trainer.model, gradients=True)
 
     def on_batch_end(self, trainer: Trainer) -> None:
@@ -301,13 +305,13 @@ class _Probe:
 
 
 def forward_only(trainer: Trainer) -> list[Layer]:
-    """The layers as the last batch finds them now, in evaluation mode, leaving no trace."""
-    state = fastnn.get_rng_state()
+    """The layers as the last batch finds them, leaving no trace: as it found them where its
+    step changed nothing, else as they are now, in evaluation mode."""
     probe = _Probe(trainer.model, gradients=False)
     try:
-        with trainer.inference():
+        mode = trainer.inference() if trainer.finite else fastnn.no_grad()
+        with again(trainer), mode:
             trainer.model(*trainer.inputs)
     finally:
         probe.remove()
-        fastnn.set_rng_state(state)
     return probe.layers()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn._core import Tensor
 from fastnn.train.callbacks.base import Callback, best_mode, check_monitored
+from fastnn.train.callbacks.replay import first_not_finite
 
 if TYPE_CHECKING:
     from fastnn.train.trainer import Trainer
@@ -117,12 +118,24 @@ class EarlyStopping(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Ends the fit at the first loss that is not finite."""
+    """Ends the fit at the first loss or gradient that is not finite, and names the layer.
+
+    That step changes nothing: the model stays as the last good one left it.
+    """
+
+    watches_finite = True
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        """Look at the loss of the batch."""
-        if not math.isfinite(trainer.batch_loss):
-            trainer.stop(
-                f"the loss became {trainer.batch_loss} in epoch {trainer.epoch}, batch "
-                f"{trainer.batch}"
-            )
+        """Look at the batch."""
+        if trainer.finite and math.isfinite(trainer.batch_loss):
+            return
+        what = (
+            "a gradient was not finite"
+            if math.isfinite(trainer.batch_loss)
+            else f"the loss became {trainer.batch_loss}"
+        )
+        layer = first_not_finite(trainer)
+        trainer.stop(
+            f"{what} in epoch {trainer.epoch}, batch {trainer.batch}"
+            + (f"; first in {layer}" if layer else "")
+        )
