@@ -78,6 +78,7 @@ class Recording(Recorder):
         used : the modules and optimizers that took part, in order.
         effects : what no op did, in words.
         problem : CaptureError or None.
+        is_cut : whether a slice was cut off by a size, and so tells nothing of others.
     """
 
     def __init__(self, arguments: list[Tensor], *, strict: bool) -> None:
@@ -88,6 +89,7 @@ class Recording(Recorder):
         self.used: dict[Any, None] = {}
         self.effects: list[str] = []
         self.problem: CaptureError | None = None
+        self.is_cut = False
         self.grad_mode = fastnn.is_grad_enabled()
         self._buffers: dict[int, Buffer] = {}
         self._values: dict[Key, Value] = {}
@@ -189,6 +191,10 @@ class Recording(Recorder):
         """A module that was called, an optimizer that stepped."""
         if self.is_mine():
             self.used[thing] = None
+
+    def cut(self) -> None:
+        """What is recorded is of these sizes alone."""
+        self.is_cut = self.is_cut or self.is_mine()
 
     def refuse(self, why: str, hint: str) -> None:
         """The call cannot be repeated."""
