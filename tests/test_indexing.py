@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn.ops._record import recording
 from fastnn import _core
 from fastnn.autograd import gradcheck, gradgradcheck
+from fastnn.ops._record import recording
 
 SHAPE = (3, 4, 5)
 
