@@ -470,6 +470,38 @@ static fnn_status place(fnn_exec *e, const usage *u, fnn_error *err) {
                : fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to lay it out");
 }
 
+#ifdef FNN_DEBUG
+/* Fails where two buffers share bytes while both are in use: neither lifetimes nor places
+ * are taken from what laid them out. In one memory, one may begin in the call in which
+ * another ends. */
+static fnn_status check_places(const fnn_exec *e, const usage *u, fnn_error *err) {
+    for (int a = 0; a < e->program->n_buffers; a++) {
+        int64_t from = fnn_exec_place(e, a), bytes = e->bytes[a];
+        if (from < 0 || bytes == 0) {
+            continue;
+        }
+        bool apart = from + bytes <= e->facts.arena_bytes;
+        for (int b = 0; b < a && apart; b++) {
+            int64_t at = fnn_exec_place(e, b);
+            if (at < 0 || at + e->bytes[b] <= from || from + bytes <= at) {
+                continue;
+            }
+            bool one = owner(e, a) == owner(e, b);
+            const int *when = e->step_of;
+            apart = one ? u[a].last <= u[b].first || u[b].last <= u[a].first
+                        : when[u[a].last] < when[u[b].first] ||
+                              when[u[b].last] < when[u[a].first];
+        }
+        if (!apart) {
+            return fnn_fail(err, FNN_ERR_VALUE,
+                            "plan: buffer %d of %lld bytes at %lld lies over another",
+                            a, (long long)bytes, (long long)from);
+        }
+    }
+    return FNN_OK;
+}
+#endif
+
 /* Values in the order of their homes, for binding. */
 static void sort_by_home(fnn_exec *e) {
     const fnn_program *p = e->program;
@@ -555,6 +587,11 @@ fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
     if (status == FNN_OK) {
         status = place(e, u, err);
     }
+#ifdef FNN_DEBUG
+    if (status == FNN_OK) {
+        status = check_places(e, u, err);
+    }
+#endif
     free(u);
     if (status != FNN_OK) {
         fnn_exec_free(e);
