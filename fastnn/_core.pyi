@@ -441,6 +441,7 @@ class Replay:
     program: Program
     arena: Arena
     structure: builtins.int
+    arguments_written: tuple[builtins.int, ...]
     def __init__(
         self,
         program: Program,

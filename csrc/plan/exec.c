@@ -116,8 +116,20 @@ static fnn_exec *allocate(const fnn_program *p) {
 
 /* ---- shapes ----------------------------------------------------------------------- */
 
+/* factor times batch; false where that is too large. */
+static bool follow(int64_t factor, int64_t batch, int64_t *n, fnn_error *err) {
+    if (__builtin_mul_overflow(factor, batch, n)) {
+        fnn_fail(err, FNN_ERR_MEMORY,
+                 "plan: expected sizes below 2^62, got %lld times a batch of %lld",
+                 (long long)factor, (long long)batch);
+        return false;
+    }
+    return true;
+}
+
 /* The values that no call makes. */
-static void set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch) {
+static fnn_status set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch,
+                            fnn_error *err) {
     const fnn_program *p = e->program;
     for (int v = 0; v < p->n_values; v++) {
         const fnn_plan_value *given = &p->values[v];
@@ -129,7 +141,9 @@ static void set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch) {
         if (given->buffer < 0) {
             t->data = (char *)(uintptr_t)&given->number;
             if (given->number_factor != 0) {
-                e->numbers[v] = given->number_factor * batch;
+                if (!follow(given->number_factor, batch, &e->numbers[v], err)) {
+                    return FNN_ERR_MEMORY;
+                }
                 t->data = (char *)&e->numbers[v];
             }
             continue;
@@ -144,7 +158,9 @@ static void set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch) {
         bool follows = false;
         for (int d = 0; d < t->ndim; d++) {
             if (given->factor[d] != 0) {
-                t->shape[d] = given->factor[d] * batch;
+                if (!follow(given->factor[d], batch, &t->shape[d], err)) {
+                    return FNN_ERR_MEMORY;
+                }
                 follows = true;
             }
         }
@@ -159,6 +175,7 @@ static void set_given(fnn_exec *e, const fnn_tensor *arguments, int64_t batch) {
         t->storage = NULL;
         t->data = BASE;
     }
+    return FNN_OK;
 }
 
 /* Runs infer for call i; gives it its operands. */
@@ -187,7 +204,9 @@ static fnn_status infer(fnn_exec *e, int i, int64_t batch, int threads,
     for (int k = 0; k < given->n_scales; k++) {
         const fnn_plan_scale *s = &given->scales[k];
         fnn_attr *a = &(*attrs)[s->attr];
-        *(s->at < 0 ? &a->i : &a->ints[s->at]) = s->factor * batch;
+        if (!follow(s->factor, batch, s->at < 0 ? &a->i : &a->ints[s->at], err)) {
+            return FNN_ERR_MEMORY;
+        }
     }
     *ins += given->n_in;
     *attrs += op->n_attr;
@@ -251,6 +270,23 @@ static bool same_layout(const fnn_tensor *a, const fnn_tensor *b) {
            memcmp(a->stride, b->stride, sizeof(int64_t) * (size_t)a->ndim) == 0;
 }
 
+/* Whether call i, and those of its group before it, read a buffer nowhere but where i
+ * writes: in a group, what i writes of one block comes before what they read of the next. */
+static bool read_alike(const fnn_exec *e, int i, int buffer) {
+    const fnn_tensor *to = e->calls[i].out;
+    for (int j = e->steps[e->step_of[i]].first; j <= i; j++) {
+        const fnn_plan_call *given = &e->program->calls[j];
+        for (int k = 0; k < given->n_in; k++) {
+            int v = given->in[k];
+            if (v >= 0 && e->program->values[v].buffer == buffer &&
+                !same_layout(e->calls[j].in[k], to)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* An elementwise call may write where an operand lies that dies in it, if both lie
  * alike and it reads that memory in no other way. last: the last call that uses each
  * buffer. Only the first definition of a result may move: begun [buffers]. */
@@ -272,12 +308,7 @@ static void share_with_operand(fnn_exec *e, int i, const int *last, const bool *
             e->bytes[from] != e->bytes[to] || !same_layout(c->in[k], c->out)) {
             continue;
         }
-        bool alone = true;
-        for (int m = 0; m < c->n_in; m++) {
-            alone &= given->in[m] < 0 || values[given->in[m]].buffer != from ||
-                     same_layout(c->in[m], c->out);
-        }
-        if (alone && owner(e, from) != to) {
+        if (read_alike(e, i, from) && owner(e, from) != to) {
             e->merged[to] = owner(e, from);
             return;
         }
@@ -333,6 +364,8 @@ static bool add_group(fnn_exec *e, int from, int to, const usage *u, fnn_call **
         if (!runs(&e->calls[i]) || e->calls[i].op->n_out != 1) {
             return false;
         }
+    }
+    for (int i = from; i < to; i++) {
         int b = p->values[p->calls[i].out[0]].buffer;
         e->scratch[i] = in_arena(e, b) && u[b].first == i && u[b].last < to &&
                         u[b].last > i && u[b].values == 1;
@@ -437,6 +470,38 @@ static fnn_status place(fnn_exec *e, const usage *u, fnn_error *err) {
                : fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to lay it out");
 }
 
+#ifdef FNN_DEBUG
+/* Fails where two buffers share bytes while both are in use: neither lifetimes nor places
+ * are taken from what laid them out. In one memory, one may begin in the call in which
+ * another ends. */
+static fnn_status check_places(const fnn_exec *e, const usage *u, fnn_error *err) {
+    for (int a = 0; a < e->program->n_buffers; a++) {
+        int64_t from = fnn_exec_place(e, a), bytes = e->bytes[a];
+        if (from < 0 || bytes == 0) {
+            continue;
+        }
+        bool apart = from + bytes <= e->facts.arena_bytes;
+        for (int b = 0; b < a && apart; b++) {
+            int64_t at = fnn_exec_place(e, b);
+            if (at < 0 || at + e->bytes[b] <= from || from + bytes <= at) {
+                continue;
+            }
+            bool one = owner(e, a) == owner(e, b);
+            const int *when = e->step_of;
+            apart = one ? u[a].last <= u[b].first || u[b].last <= u[a].first
+                        : when[u[a].last] < when[u[b].first] ||
+                              when[u[b].last] < when[u[a].first];
+        }
+        if (!apart) {
+            return fnn_fail(err, FNN_ERR_VALUE,
+                            "plan: buffer %d of %lld bytes at %lld lies over another",
+                            a, (long long)bytes, (long long)from);
+        }
+    }
+    return FNN_OK;
+}
+#endif
+
 /* Values in the order of their homes, for binding. */
 static void sort_by_home(fnn_exec *e) {
     const fnn_program *p = e->program;
@@ -504,10 +569,9 @@ fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
     if (e == NULL) {
         return fnn_fail(err, FNN_ERR_MEMORY, "plan: expected memory to bind it");
     }
-    set_given(e, arguments, batch);
     fnn_tensor **ins = e->ins;
     fnn_attr *attrs = e->attrs;
-    fnn_status status = FNN_OK;
+    fnn_status status = set_given(e, arguments, batch, err);
     for (int i = 0; i < program->n_calls && status == FNN_OK; i++) {
         status = infer(e, i, batch, threads, &ins, &attrs, err);
     }
@@ -523,6 +587,11 @@ fnn_status fnn_exec_new(const fnn_program *program, const fnn_tensor *arguments,
     if (status == FNN_OK) {
         status = place(e, u, err);
     }
+#ifdef FNN_DEBUG
+    if (status == FNN_OK) {
+        status = check_places(e, u, err);
+    }
+#endif
     free(u);
     if (status != FNN_OK) {
         fnn_exec_free(e);

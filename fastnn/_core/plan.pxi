@@ -358,7 +358,7 @@ cdef class Replay:
     cdef list grads            # our tensors for them, or None
     cdef list guards
     cdef list written
-    cdef tuple arguments_written
+    cdef readonly tuple arguments_written
     cdef Folded folded
     cdef object rebuild
     cdef int threads
@@ -485,7 +485,11 @@ cdef class Replay:
     def fits(self, *args):
         """Whether it can run on these arguments (bool)."""
         cdef char *few[FEW]
-        return len(args) <= FEW and self.take(args, few)
+        cdef char **data = room(few, len(args))
+        try:
+            return self.take(args, data)
+        finally:
+            leave_room(few, data)
 
     cdef bint may_write(self, tuple args):
         """Whether the arguments that it writes may be written, and share no memory with
@@ -516,9 +520,13 @@ cdef class Replay:
     def __call__(self, *args, out=None):
         """Runs it. Raises: ValueError for arguments that it was not bound to."""
         cdef char *few[FEW]
-        if len(args) > FEW or not self.take(args, few):
-            raise ValueError("plan: expected the arguments that it was made for")
-        return self.run(args, few, out)
+        cdef char **data = room(few, len(args))
+        try:
+            if not self.take(args, data):
+                raise ValueError("plan: expected the arguments that it was made for")
+            return self.run(args, data, out)
+        finally:
+            leave_room(few, data)
 
     cdef object run(self, tuple args, char **data, object out):
         cdef Replay other
@@ -553,6 +561,7 @@ cdef class Replay:
         cdef int failed = -1, i
         cdef fnn_storage *held[FEW]
         cdef int n_held = 0
+        cdef list more = None
         cdef Tensor x
         cdef list given = None
         cdef const fnn_exec_facts *facts = fnn_exec_facts_of(self.e)
@@ -587,7 +596,9 @@ cdef class Replay:
                     fnn_exec_bind_fresh(self.e, self.fresh_of(self.out_values[i]),
                                         address(made[i]))
         if facts.touched > SHORT_RUN:
-            if self.n_args <= FEW:
+            if self.n_args > FEW:
+                more = [alias(<Tensor> y) for y in args if isinstance(y, Tensor)]
+            else:
                 for i in range(self.n_args):
                     if isinstance(args[i], Tensor):  # x.data = y meanwhile takes it away
                         held[n_held] = (<Tensor> args[i]).t.storage
@@ -814,7 +825,9 @@ cdef class Replay:
         cdef int64_t *times
         cdef int *first
         cdef list found = []
-        if len(args) > FEW or not self.take(args, few):
+        if len(args) > FEW:
+            raise ValueError(f"profile: expected at most {FEW} tensors and arrays, got {len(args)}")
+        if not self.take(args, few):
             raise ValueError("profile: expected the arguments that it was made for")
         if self.arena.busy:
             raise RuntimeError("profile: expected no other call at the same time")
@@ -826,6 +839,8 @@ cdef class Replay:
             for r in range(rounds):
                 result = self.run(args, few, None)  # binds everything, and warms up
                 status = fnn_exec_profile(self.e, times, first, &err)
+                if self.changes:
+                    self.leave(args, status == FNN_OK)
                 if status != FNN_OK:
                     error(status, err.text)
                 found.append([times[i] for i in range(steps)])
@@ -841,7 +856,9 @@ cdef class Replay:
         cdef fnn_status status = FNN_OK
         cdef int failed = -1
         cdef int64_t i, took
-        if len(args) > FEW or not self.take(args, few):
+        if len(args) > FEW:
+            raise ValueError(f"repeat: expected at most {FEW} tensors and arrays, got {len(args)}")
+        if not self.take(args, few):
             raise ValueError("repeat: expected the arguments that it was made for")
         result = self.run(args, few, None)  # binds everything, and keeps what it bound
         self.arena.busy = True
@@ -860,6 +877,21 @@ cdef class Replay:
         if status != FNN_OK:
             error(status, err.text)
         return took
+
+
+cdef char **room(char **few, Py_ssize_t n) except NULL:
+    """Place for n addresses: few, or memory for more."""
+    cdef char **data = few
+    if n > FEW:
+        data = <char **> PyMem_Malloc(n * sizeof(char *))
+        if data == NULL:
+            raise MemoryError()
+    return data
+
+
+cdef void leave_room(char **few, char **data):
+    if data != few:
+        PyMem_Free(data)
 
 
 cdef char *address(object x):

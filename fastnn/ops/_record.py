@@ -45,6 +45,9 @@ class Recorder:
     def effect(self, what: str) -> None:
         """Something happened that no op did, in words."""
 
+    def cut(self) -> None:
+        """A range ended where a size did: another size may lead to other numbers."""
+
     def refuse(self, why: str, hint: str) -> None:
         """Something happens that a replay could not repeat."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from fastnn._core import bool as bool_
 from fastnn._core import install, is_grad_enabled, tensor_from
+from fastnn.ops import _record
 from fastnn.ops._registry import Tensor, op
 from fastnn.ops.selection import masked_fill_
 from fastnn.ops.views import reshape, select, unsqueeze
@@ -77,6 +79,8 @@ def _basic(x: Tensor, items: list[Any]) -> tuple[Tensor, list[Any]]:
             rest.append(slice(None))
         elif isinstance(i, slice):
             start, stop, step = i.indices(x.shape[dim])
+            if _record.active is not None and _is_cut(i, x.shape[dim]):
+                _record.active.cut()
             if (start, stop, step) != (0, x.shape[dim], 1):
                 x = _slice(x, dim, start, stop, step)
             rest.append(slice(None))
@@ -94,6 +98,15 @@ def _basic(x: Tensor, items: list[Any]) -> tuple[Tensor, list[Any]]:
             continue
         dim += 1
     return x, rest
+
+
+def _is_cut(i: slice, size: int) -> bool:
+    """Whether an end of the slice lies outside, so that the size takes its place."""
+    down = i.step is not None and i.step < 0
+    return any(
+        v is not None and not -size <= index(v) < size + (not down)
+        for v in (i.start, i.stop)
+    )
 
 
 def _index_array(i: Tensor, size: int) -> Tensor:

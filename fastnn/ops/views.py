@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._core import install, same_storage
+from fastnn.ops import _record
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -222,6 +223,8 @@ def split(
     if isinstance(split_size, int):
         if split_size < 1:
             raise ValueError(f"split: expected a size of at least 1, got {split_size}")
+        if _record.active is not None and size % split_size:
+            _record.active.cut()
         lengths = [min(split_size, size - i) for i in range(0, size, split_size)] or [0]
     else:
         lengths = list(split_size)

@@ -67,6 +67,22 @@ def is_argument(x: Any) -> bool:
     return isinstance(x, np.ndarray)
 
 
+class Itself:
+    """Something that is equal to itself alone. It keeps it, so that nothing else can come
+    to have its id."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other.thing is self.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
 def key_of(x: Any) -> Hashable:
     """A hashable stand-in for what is no tensor: equal where a plan may be shared."""
     if isinstance(x, tuple | list):
@@ -76,11 +92,11 @@ def key_of(x: Any) -> Hashable:
     if isinstance(x, float):
         return float, x.hex() if x == x else "nan"
     if isinstance(x, Tensor):
-        return Tensor, id(x)
+        return Itself(x)
     try:
         hash(x)
     except TypeError:
-        return type(x), id(x)
+        return Itself(x)
     return type(x), x
 
 
@@ -91,3 +107,26 @@ def contiguous(x: Any) -> Any:
     if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
         return x if type(x) is np.ndarray else np.asarray(x)
     return np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
+
+
+def copied(x: Any, flat: Any) -> bool:
+    """Whether contiguous() had to copy x."""
+    if isinstance(x, Tensor):
+        return bool(x.data_ptr() != flat.data_ptr())
+    return bool(x.ctypes.data != flat.ctypes.data)
+
+
+def copies_overlap(leaves: list[Any], flat: list[Any]) -> bool:
+    """Whether an argument that had to be copied shares memory with another: a write to
+    one of them would not be seen in the other."""
+    copies = [
+        k for k, (x, y) in enumerate(zip(leaves, flat, strict=True)) if copied(x, y)
+    ]
+    if not copies:
+        return False
+    arrays = [x.detach().numpy() if isinstance(x, Tensor) else x for x in leaves]
+    return any(
+        i != k and np.may_share_memory(arrays[k], a)
+        for k in copies
+        for i, a in enumerate(arrays)
+    )

@@ -79,6 +79,7 @@ class Recording(Recorder):
         effects : what no op did, in words.
         variables : the Variables that the function uses, as they were after the call.
         problem : CaptureError or None.
+        is_cut : whether a slice was cut off by a size, and so tells nothing of others.
     """
 
     def __init__(self, arguments: list[Tensor], *, strict: bool) -> None:
@@ -90,6 +91,7 @@ class Recording(Recorder):
         self.effects: list[str] = []
         self.variables: list[Any] = []
         self.problem: CaptureError | None = None
+        self.is_cut = False
         self.grad_mode = fastnn.is_grad_enabled()
         self._buffers: dict[int, Buffer] = {}
         self._values: dict[Key, Value] = {}
@@ -191,6 +193,10 @@ class Recording(Recorder):
         """A module that was called, an optimizer that stepped."""
         if self.is_mine():
             self.used[thing] = None
+
+    def cut(self) -> None:
+        """What is recorded is of these sizes alone."""
+        self.is_cut = self.is_cut or self.is_mine()
 
     def refuse(self, why: str, hint: str) -> None:
         """The call cannot be repeated."""

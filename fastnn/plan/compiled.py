@@ -15,6 +15,8 @@ from fastnn.ops import _record
 from fastnn.plan.arguments import (
     LEAF,
     contiguous,
+    copied,
+    copies_overlap,
     flatten,
     is_argument,
     key_of,
@@ -48,9 +50,11 @@ class Family:
         plans : newest first.
         pending : what has found no partner yet, by sizes.
         alone : how many calls found none.
+        dynamic : whether a plan may serve other batch sizes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dynamic: bool) -> None:
+        self.dynamic = dynamic
         self.plans: list[Plan] = []
         self.pending: OrderedDict[Sizes, list[Seen]] = OrderedDict()
         self.alone = 0
@@ -102,27 +106,41 @@ class CompiledFunction(Compiled):
         leaves: list[Any] = []
         structure = flatten((args, kwargs), leaves, is_argument)
         flat = [contiguous(x) for x in leaves]
+        if copies_overlap(leaves, flat):
+            return self._plainly(args, kwargs, out)
         sizes = tuple(x.shape[0] if x.ndim else None for x in flat)
         key = (
             key_of(structure),
             fastnn.is_grad_enabled(),
             *((_core.dtype_number(x.dtype), tuple(x.shape[1:]), x.ndim) for x in flat),
         )
-        family = self._families.setdefault(key, Family())
+        family = self._families.setdefault(key, Family(self.dynamic))
         self._families.move_to_end(key)
         if len(self._families) > 2 * self.cache_size:
             self._families.popitem(last=False)
             self.forget()
+        misfits = []
         for plan in family.plans:
             if plan.takes(sizes) and plan.is_valid():
-                replay = plan.replay(flat)
-                if not replay.fits(*flat):  # it would write what another argument reads
+                try:
+                    replay = plan.replay(flat)
+                except (ValueError, TypeError, IndexError):
+                    misfits.append(plan)  # an error of the function, or no such batch
+                    continue
+                if not replay.fits(*flat) or any(
+                    copied(leaves[i], flat[i]) for i in replay.arguments_written
+                ):  # it would write what another argument reads, or a copy
                     return self._plainly(args, kwargs, out)
                 if structure == ((LEAF,) * len(flat), {}):
                     self.remember(replay)
                 self._to_front(family, plan)
                 return replay(*flat, out=out)
-        return self._record(family, structure, leaves, flat, sizes, out)
+        result = self._record(family, structure, leaves, flat, sizes, out)
+        if misfits:  # it does decide by the batch's size
+            family.dynamic = False
+            family.plans = [p for p in family.plans if p not in misfits]
+            self.forget()
+        return result
 
     def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         leaves: list[Any] = []
@@ -181,7 +199,7 @@ class CompiledFunction(Compiled):
 
     def _learn(self, family: Family, new: Seen, flat: list[Any]) -> CaptureError | None:
         """Makes a plan of a recording that agrees with one before."""
-        if self.dynamic:
+        if family.dynamic:
             for plan in list(family.plans):
                 if not plan.surroundings.unchanged():
                     continue
@@ -287,6 +305,8 @@ def following(old: Seen, new: Seen) -> frozenset[int] | None:
         i for i, (m, n) in enumerate(zip(old.sizes, new.sizes, strict=True)) if m != n
     ]
     if not moved:
+        return None
+    if old.recording.is_cut or new.recording.is_cut:
         return None
     pairs = {(old.sizes[i], new.sizes[i]) for i in moved}
     before, after = next(iter(pairs))
