@@ -8,6 +8,7 @@ the elements of a list, is not looked at.
 
 from __future__ import annotations
 
+import dis
 import functools
 import os
 import types
@@ -34,12 +35,22 @@ class Variable(NamedTuple):
 
 def variables(function: Any, modules: Iterable[Any] = ()) -> list[Variable]:
     """Every variable that function, and the forward() of modules, use now."""
+    return _walked(function, modules).found
+
+
+def weighs_sizes(function: Any, modules: Iterable[Any] = ()) -> bool:
+    """Whether the code compares, bounds or divides where it also asks for sizes: it may do
+    other things at another batch size."""
+    return any(map(_weighs, _walked(function, modules).codes))
+
+
+def _walked(function: Any, modules: Iterable[Any]) -> _Walk:
     walk = _Walk()
     walk.visit(function)
     for module in modules:
         if isinstance(module, Module):
             walk.visit(vars(module).get("forward", type(module).forward))
-    return walk.found
+    return walk
 
 
 def changed(before: list[Variable], after: list[Variable]) -> str:
@@ -63,6 +74,7 @@ def same(v: Variable, w: Variable) -> bool:
 class _Walk:
     def __init__(self) -> None:
         self.found: list[Variable] = []
+        self.codes: list[types.CodeType] = []
         self._seen: set[int] = set()
         self._held: list[Any] = []  # so that no id comes twice
 
@@ -97,6 +109,7 @@ class _Walk:
         code = f.__code__
         if code.co_filename.startswith(PACKAGE):
             return
+        self.codes.append(code)
         names = frozenset(_names(code))
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             try:
@@ -139,3 +152,27 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
+
+
+SIZES = {"shape", "size", "len", "numel"}
+WEIGHING = {"min", "max", "divmod", "round"}
+
+
+def _weighs(code: types.CodeType) -> bool:
+    names = set(_names(code))
+    if not names & SIZES:
+        return False
+    return bool(names & WEIGHING) or any(
+        i.opname == "COMPARE_OP"
+        or "FLOOR_DIVIDE" in i.opname
+        or "MODULO" in i.opname
+        or (i.opname == "BINARY_OP" and i.argrepr.strip("=") in ("//", "%"))
+        for i in _instructions(code)
+    )
+
+
+def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
