@@ -682,8 +682,11 @@ cdef class Replay:
 
     cdef bint is_whole(self, int value):
         """Whether a value is all of a fresh buffer, row-major."""
+        cdef const fnn_tensor *t = fnn_exec_value(self.e, value)
         return self.home(value) == FNN_FRESH and fnn_exec_offset(self.e, value) == 0 and \
-            fnn_is_contiguous(fnn_exec_value(self.e, value)) and not self.shared(value)
+            fnn_is_contiguous(t) and not self.shared(value) and \
+            fnn_numel(t) * fnn_dtype_size(t.dtype) == \
+            fnn_exec_fresh_bytes(self.e, self.fresh_of(value))
 
     cdef bint shared(self, int value):
         """Whether another output lies over the same buffer."""

@@ -156,3 +156,14 @@ def test_weights_moved_by_a_profile_are_seen():
     train.plan._bound()[0].profile(x, rounds=2)
     assert model.weight._version >= before + 4
     assert_same_bits(predict(x), model(x).detach())
+
+
+def test_out_for_the_beginning_of_a_larger_result():
+    """The whole result was written there, beyond the end of out."""
+    compiled = fastnn.compile(lambda x: (x * 2)[:2])
+    x = tensor(6, 4)
+    for _ in range(4):
+        room = fastnn.zeros(6, 4)
+        compiled(x, out=room[:2])
+        assert_same_bits(room[:2], (x * 2)[:2])
+        assert room[2:].abs().sum().item() == 0
