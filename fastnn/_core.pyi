@@ -437,6 +437,7 @@ class Replay:
     program: Program
     arena: Arena
     structure: builtins.int
+    arguments_written: tuple[builtins.int, ...]
     def __init__(
         self,
         program: Program,
@@ -445,6 +446,7 @@ class Replay:
         arena: Arena,
         outputs: list[builtins.int],
         rebuild: Callable[[list[Tensor]], Any] | None,
+        targets: Callable[[Any], list[Any]],
         gradients: list[tuple[Tensor, builtins.int | None]],
         guards: list[tuple[Tensor, Tensor | None]],
         written: list[Tensor],
@@ -488,6 +490,7 @@ def layout(
     tuple[builtins.int, ...],
     tuple[builtins.int, ...],
 ]: ...
+def hooks_of(x: Tensor) -> tuple[Any, ...]: ...
 def storage_elements(x: Tensor) -> builtins.int: ...
 def view_of(
     x: Tensor,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import _core
 from fastnn.autograd import gradcheck, gradgradcheck
+from fastnn.ops._record import recording
 
 SHAPE = (3, 4, 5)
 
@@ -450,11 +451,8 @@ def test_index_tensors_are_not_read():
     x = fastnn.arange(12.0).reshape(3, 4)
     rows, columns = fastnn.tensor([0, -1]), fastnn.tensor([3, 1])
     hot, tape = fastnn.tensor([0, 2]), []
-    fastnn._core.set_recorder(lambda op, args, result: tape.append((op, args, result)))
-    try:
+    with recording(lambda op, args, result: tape.append((op, args, result))):
         found = [x[rows], x[rows, columns], fastnn.one_hot(hot, 4)]
-    finally:
-        fastnn._core.set_recorder(None)
     rows.copy_(fastnn.tensor([-3, 1]))
     columns.copy_(fastnn.tensor([2, -1]))
     hot.copy_(fastnn.tensor([3, 1]))

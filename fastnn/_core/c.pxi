@@ -28,7 +28,8 @@ cdef extern from "core.h" nogil:
         bint read_only
         int32_t exports
         uint64_t version
-        uint64_t history
+        uint32_t history
+        uint32_t lent
         void (*release)(void *) noexcept
         void *context
     ctypedef struct fnn_tensor:

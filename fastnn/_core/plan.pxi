@@ -62,6 +62,11 @@ def layout(Tensor x not None):
     return (<size_t> x.t.storage, x.storage_offset(), x.dtype, x.shape, x.stride())
 
 
+def hooks_of(Tensor x not None):
+    """The functions that are called with a leaf's gradient (tuple)."""
+    return tuple(x.hooks.values()) if x.hooks else ()
+
+
 def storage_elements(Tensor x not None):
     """How many elements of x's dtype its storage holds (int)."""
     check_made(x)
@@ -249,6 +254,7 @@ cdef class Replay:
         outputs : values that are returned.
         rebuild : callable(list of Tensors) -> what the function returned; None where that
             is the one tensor itself.
+        targets : its inverse, for out= too; raises ValueError for what is built otherwise.
         gradients : (leaf, value or None): .grad afterwards.
         guards : (leaf, Tensor or None): what .grad must be before.
         written : held tensors whose memory is written.
@@ -270,9 +276,14 @@ cdef class Replay:
     cdef list grads            # our tensors for them, or None
     cdef list guards
     cdef list written, sources
-    cdef tuple arguments_written
-    cdef uint64_t *versions    # of sources
-    cdef object rebuild, refold
+    cdef readonly tuple arguments_written
+    cdef uint64_t *versions    # of sources, when they were looked at
+    cdef uint64_t *lent        # how often they were lent to NumPy and others by then
+    cdef bint was_lent         # others could write a source then
+    cdef bint folded           # since this replay was made
+    cdef object rebuild, targets, refold
+    cdef char *lowest          # of held memory that is written, and
+    cdef char *highest         # one past the last
     cdef int threads
     cdef const void *kernels   # in force when it was bound
     cdef bint grad_mode, changes
@@ -281,27 +292,29 @@ cdef class Replay:
     cdef tuple recipe
 
     def __init__(self, Program program not None, list arguments, int64_t batch,
-                 Arena arena not None, list outputs, rebuild, list gradients, list guards,
-                 list written, tuple arguments_written, list sources, refold,
+                 Arena arena not None, list outputs, rebuild, targets, list gradients,
+                 list guards, list written, tuple arguments_written, list sources, refold,
                  bint grad_mode):
         cdef fnn_error err
         cdef fnn_status status
         cdef Py_ssize_t i, d
+        cdef Tensor x
         if self.e != NULL:
             raise RuntimeError("Replay: expected to be made once")
-        self.recipe = (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-                       arguments_written, sources, refold, grad_mode)
+        self.recipe = (program, arguments, batch, outputs, rebuild, targets, gradients, guards,
+                       written, arguments_written, sources, refold, grad_mode)
         self.program, self.arena = program, arena
         self.n_args, self.n_out = <int> len(arguments), <int> len(outputs)
         self.n_grads = <int> len(gradients)
         self.layouts = <fnn_tensor *> PyMem_Malloc(
             (self.n_args + 1) * sizeof(fnn_tensor) +
             (self.n_out + self.n_grads + 1) * sizeof(int) + 8 +
-            (len(sources) + 1) * sizeof(uint64_t))
+            2 * (len(sources) + 1) * sizeof(uint64_t))
         if self.layouts == NULL:
             raise MemoryError()
         self.versions = <uint64_t *> (self.layouts + self.n_args + 1)
-        self.out_values = <int *> (self.versions + len(sources) + 1)
+        self.lent = self.versions + len(sources) + 1
+        self.out_values = <int *> (self.lent + len(sources) + 1)
         self.grad_values = self.out_values + self.n_out
         for i in range(self.n_args):
             self.layouts[i].dtype = arguments[i][0]
@@ -322,10 +335,12 @@ cdef class Replay:
             self.grad_values[i] = -1 if gradients[i][1] is None else gradients[i][1]
         self.guards = guards
         self.written, self.arguments_written = written, arguments_written
+        for x in self.written:
+            if self.lowest == NULL or <char *> x.t.storage.data < self.lowest:
+                self.lowest = <char *> x.t.storage.data
+            self.highest = max(self.highest, <char *> x.t.storage.data + x.t.storage.nbytes)
         self.sources, self.refold = sources, refold
-        for i in range(len(sources)):
-            self.versions[i] = (<Tensor> sources[i]).t.storage.version
-        self.rebuild = rebuild
+        self.rebuild, self.targets = rebuild, targets
         self.grad_mode = grad_mode
         self.changes = bool(written or arguments_written or gradients)
         self.structure = structure
@@ -347,7 +362,7 @@ cdef class Replay:
             if expected is None:
                 if leaf.gradient is not None:
                     return False
-            elif leaf.gradient is None or leaf.gradient.t.storage != expected.t.storage:
+            elif leaf.gradient is None or not same_look(&leaf.gradient.t, &expected.t):
                 return False
         return True
 
@@ -390,14 +405,40 @@ cdef class Replay:
                 data[i] = <char *> cnp.PyArray_DATA(a)
             else:
                 return False
+            if self.lowest <= data[i] < self.highest and self.is_written(i, data[i]):
+                return False
         if self.arguments_written:
             return self.may_write(args)
         return True
 
+    cdef bint is_written(self, Py_ssize_t argument, char *data):
+        """Whether an argument lies in held memory that is written."""
+        cdef fnn_tensor one = self.layouts[argument]
+        cdef Tensor x
+        one.data = data
+        for x in self.written:
+            if within(&one, x.t.storage):
+                return True
+        return False
+
     def fits(self, *args):
         """Whether it can run on these arguments (bool)."""
         cdef char *few[FEW]
-        return len(args) <= FEW and self.take(args, few)
+        cdef char **many = self.room(args, few)
+        try:
+            return self.take(args, many)
+        finally:
+            if many != few:
+                PyMem_Free(many)
+
+    cdef char **room(self, tuple args, char **few) except NULL:
+        """few, or memory for more arguments."""
+        if len(args) <= FEW:
+            return few
+        cdef char **many = <char **> PyMem_Malloc(len(args) * sizeof(char *))
+        if many == NULL:
+            raise MemoryError()
+        return many
 
     cdef bint may_write(self, tuple args):
         """Whether the arguments that it writes may be written, and share no memory with
@@ -428,9 +469,14 @@ cdef class Replay:
     def __call__(self, *args, out=None):
         """Runs it. Raises: ValueError for arguments that it was not bound to."""
         cdef char *few[FEW]
-        if len(args) > FEW or not self.take(args, few):
-            raise ValueError("plan: expected the arguments that it was made for")
-        return self.run(args, few, out)
+        cdef char **many = self.room(args, few)
+        try:
+            if not self.take(args, many):
+                raise ValueError("plan: expected the arguments that it was made for")
+            return self.run(args, many, out)
+        finally:
+            if many != few:
+                PyMem_Free(many)
 
     cdef object run(self, tuple args, char **data, object out):
         cdef Replay other
@@ -452,10 +498,10 @@ cdef class Replay:
         for r in self.spares:
             if not r.arena.busy:
                 return r
-        (program, arguments, batch, outputs, rebuild, gradients, guards, written,
+        (program, arguments, batch, outputs, rebuild, targets, gradients, guards, written,
          arguments_written, sources, refold, grad_mode) = self.recipe
-        r = Replay(program, arguments, batch, Arena(), outputs, rebuild, gradients, guards,
-                   written, arguments_written, sources, refold, grad_mode)
+        r = Replay(program, arguments, batch, Arena(), outputs, rebuild, targets, gradients,
+                   guards, written, arguments_written, sources, refold, grad_mode)
         self.spares.append(r)
         return r
 
@@ -463,7 +509,8 @@ cdef class Replay:
         cdef fnn_error err
         cdef fnn_status status = FNN_OK
         cdef int failed = -1, i
-        cdef fnn_storage *held[FEW]
+        cdef fnn_storage *few[FEW]
+        cdef fnn_storage **held = few
         cdef int n_held = 0
         cdef Tensor x
         cdef list given = None
@@ -482,8 +529,8 @@ cdef class Replay:
         if out is not None:
             given = self.outs(out)
             for i in range(self.n_out):
-                if self.clashes(given[i], args):
-                    self.finish(self.run_alone(args, data, None), given, out)
+                if self.clashes(i, given, args):
+                    self.finish(self.run_alone(args, data, None), given)
                     return out
         cdef list made = None
         cdef Tensor only = None
@@ -499,16 +546,21 @@ cdef class Replay:
                     fnn_exec_bind_fresh(self.e, self.fresh_of(self.out_values[i]),
                                         address(made[i]))
         if facts.touched > SHORT_RUN:
-            if self.n_args <= FEW:
-                for i in range(self.n_args):
-                    if isinstance(args[i], Tensor):  # x.data = y meanwhile takes it away
-                        held[n_held] = (<Tensor> args[i]).t.storage
-                        fnn_storage_retain(held[n_held])
-                        n_held += 1
+            if self.n_args > FEW:
+                held = <fnn_storage **> PyMem_Malloc(self.n_args * sizeof(fnn_storage *))
+                if held == NULL:
+                    raise MemoryError()
+            for i in range(self.n_args):
+                if isinstance(args[i], Tensor):  # x.data = y meanwhile takes it away
+                    held[n_held] = (<Tensor> args[i]).t.storage
+                    fnn_storage_retain(held[n_held])
+                    n_held += 1
             with nogil:
                 status = fnn_exec_run(self.e, &failed, &err)
             for i in range(n_held):
                 fnn_storage_release(held[i])
+            if held != few:
+                PyMem_Free(held)
         else:
             status = fnn_exec_run(self.e, &failed, &err)
         if self.changes:
@@ -526,26 +578,30 @@ cdef class Replay:
             return only
         return self.rebuild(made if made is not None else [])
 
-    cdef int finish(self, result, list given, out) except -1:
-        found = result if isinstance(result, (tuple, list)) else [result]
-        if isinstance(result, dict):
-            found = list(result.values())
-        for to, y in zip(given, found):
+    cdef int finish(self, result, list given) except -1:
+        for to, y in zip(given, self.targets(result)):
             copy_out(to, y)
         return 0
 
     cdef int renew(self) except -1:
         """Makes folded tensors again where what they were made from has changed."""
         cdef Py_ssize_t i
-        cdef bint moved = False
+        cdef bint moved = False, lent, still_lent = False
         cdef fnn_storage *s
         for i in range(len(self.sources)):
             s = (<Tensor> self.sources[i]).t.storage
-            if s.version != self.versions[i] or exposed(s):
+            lent = exposed(s)
+            if s.version != self.versions[i] or s.lent != self.lent[i] or lent or \
+                    self.was_lent:
                 moved = True
-                self.versions[i] = s.version
-        if moved:
+            still_lent = still_lent or lent
+            self.versions[i] = s.version
+            self.lent[i] = s.lent
+        if moved or not self.folded:
+            self.folded = False  # until it is, whatever happens
             self.refold()
+            self.folded = True
+        self.was_lent = still_lent
         return 0
 
     cdef int bind_gradients(self) except -1:
@@ -661,27 +717,17 @@ cdef class Replay:
         cdef int i, d
         cdef const fnn_tensor *want
         cdef fnn_tensor got
-        cdef list given
-        if self.rebuild is None:
-            given = [out]
-        elif isinstance(out, dict):
-            given = list(out.values())
-        elif isinstance(out, (tuple, list)):
-            given = list(out)
-        else:
-            given = [out]
-        if len(given) != self.n_out:
-            raise ValueError(f"compile: expected out with {self.n_out} tensors, got "
-                             f"{len(given)}")
+        cdef list given = self.targets(out)
         for i in range(self.n_out):
             want = fnn_exec_value(self.e, self.out_values[i])
             y = given[i]
             if isinstance(y, Tensor):
                 check_made(<Tensor> y)
-                good = fnn_is_contiguous(&(<Tensor> y).t) and not (<Tensor> y).tracked and \
-                    not (<Tensor> y).t.storage.read_only
+                good = not (<Tensor> y).tracked and not (<Tensor> y).t.storage.read_only
             elif isinstance(y, np.ndarray):
-                good = cnp.PyArray_ISCARRAY(<cnp.ndarray> y)
+                good = cnp.PyArray_ISWRITEABLE(<cnp.ndarray> y)
+                if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y):
+                    from_numpy(y)  # whether its memory can be shared at all
             else:
                 raise TypeError(f"compile: expected out as a tensor or array, got "
                                 f"{class_of(y)}")
@@ -690,16 +736,26 @@ cdef class Replay:
                 raise ValueError(f"compile: expected out of {DTYPES[want.dtype].name} "
                                  f"{shape_tuple(want)}, got {y.dtype} {tuple(y.shape)}")
             if not good:
-                raise ValueError("compile: expected out in contiguous memory that may be "
-                                 "written and does not require grad")
+                raise ValueError("compile: expected out that may be written and does not "
+                                 "require grad")
         return given
 
-    cdef bint clashes(self, to, tuple args):
-        """Whether writing `to` during the run could change what is still read."""
+    cdef bint clashes(self, int k, list given, tuple args):
+        """Whether the run cannot write given[k]: it is strided, or doing so could change
+        what is still read."""
         cdef fnn_tensor one, other
         cdef Py_ssize_t i
         cdef int b
+        to = given[k]
+        if not (fnn_is_contiguous(&(<Tensor> to).t) if isinstance(to, Tensor) else
+                cnp.PyArray_ISCARRAY(<cnp.ndarray> to)):
+            return True
         one = tensor_at(to)
+        for i in range(self.n_out):
+            if i != k:
+                other = tensor_at(given[i])
+                if overlap(&one, &other):
+                    return True
         for i in range(self.n_args):
             other = self.layouts[i]
             other.data = address(args[i])
@@ -801,6 +857,10 @@ cdef fnn_tensor tensor_at(object x):
     if isinstance(x, Tensor):
         return (<Tensor> x).t
     cdef cnp.ndarray a = <cnp.ndarray> x
+    if not cnp.PyArray_ISCARRAY_RO(a):
+        t = from_array(a).t  # only its layout
+        t.storage = NULL
+        return t
     t.data = <char *> cnp.PyArray_DATA(a)
     t.dtype = -1
     for d in range(FNN_N_DTYPES):
@@ -819,6 +879,17 @@ cdef bint same_shape(const fnn_tensor *a, const fnn_tensor *b):
         return False
     for d in range(a.ndim):
         if a.shape[d] != b.shape[d]:
+            return False
+    return True
+
+
+cdef bint same_look(const fnn_tensor *a, const fnn_tensor *b):
+    """Whether two tensors are the same elements of one storage."""
+    cdef int d
+    if a.storage != b.storage or a.data != b.data or not same_shape(a, b):
+        return False
+    for d in range(a.ndim):
+        if a.stride[d] != b.stride[d]:
             return False
     return True
 

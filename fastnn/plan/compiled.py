@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -17,7 +19,9 @@ from fastnn.plan.arguments import (
     contiguous,
     flatten,
     is_argument,
+    is_value,
     key_of,
+    match,
     rebuild,
 )
 from fastnn.plan.capture import Recording
@@ -25,11 +29,14 @@ from fastnn.plan.compare import Comparison, Difference
 from fastnn.plan.errors import CaptureError
 from fastnn.plan.graph import Graph
 from fastnn.plan.plan import Plan
+from fastnn.plan.surroundings import reachable
 
 ATTEMPTS = 4  # recordings of one kind of call, before it is given up
 PENDING = 8  # sizes whose recordings wait for a partner
 ALONE = 32  # recordings without a partner, before there is a warning
+KINDS = 256  # of all kinds of calls, without a replay between
 Sizes = tuple[int | None, ...]
+Reach = Callable[[], list[Any]]  # the Modules and Optimizers that a function names
 
 
 class Seen(NamedTuple):
@@ -77,6 +84,12 @@ class CompiledFunction(Compiled):
             raise TypeError(
                 f"compile: expected a function or a Module, got {type(function).__name__}"
             )
+        for kind in ("generator", "coroutine", "asyncgen"):
+            if getattr(inspect, f"is{kind}function")(function):
+                raise TypeError(
+                    f"compile: expected a function that returns its results, got a "
+                    f"{kind} function"
+                )
         if cache_size < 1:
             raise ValueError(
                 f"compile: expected cache_size of at least 1, got {cache_size}"
@@ -89,6 +102,7 @@ class CompiledFunction(Compiled):
         self.eager = False
         self._arena = Arena()
         self._families: OrderedDict[Hashable, Family] = OrderedDict()
+        self._alone = 0  # recordings that found no partner since the last replay
         functools.update_wrapper(self, function, updated=())
 
     # ---- calls ----
@@ -98,7 +112,11 @@ class CompiledFunction(Compiled):
         if self.eager or _record.active is not None:
             return self._plainly(args, kwargs, out)
         leaves: list[Any] = []
-        structure = flatten((args, kwargs), leaves, is_argument)
+        try:
+            structure = flatten((args, kwargs), leaves, is_argument)
+        except CaptureError as problem:
+            self._give_up(problem)
+            return self._plainly(args, kwargs, out)
         flat = [contiguous(x) for x in leaves]
         sizes = tuple(x.shape[0] if x.ndim else None for x in flat)
         key = (
@@ -119,15 +137,41 @@ class CompiledFunction(Compiled):
                 if structure == ((LEAF,) * len(flat), {}):
                     self.remember(replay)
                 self._to_front(family, plan)
-                return replay(*flat, out=out)
-        return self._record(family, structure, leaves, flat, sizes, out)
+                self._alone = 0
+                result = replay(*flat, out=out)
+                for i in replay.arguments_written:  # perhaps in a copy
+                    copy_back(leaves[i], fastnn.as_tensor(flat[i]))
+                return result
+        if not _record.watch_lock.acquire(blocking=False):  # another thread records
+            return self._plainly(args, kwargs, out)
+        try:
+            return self._record(family, structure, leaves, flat, sizes, out)
+        finally:
+            _record.watch_lock.release()
 
     def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """The function as it is, on tensors."""
         leaves: list[Any] = []
-        structure = flatten((args, kwargs), leaves, is_argument)
+        structure = flatten((args, kwargs), leaves, is_value)
         tensors = (x if isinstance(x, Tensor) else fastnn.as_tensor(x) for x in leaves)
         args, kwargs = rebuild(structure, tensors)
-        return into(self.function(*args, **kwargs), out)
+        result = self.function(*args, **kwargs)
+        if _record.active is None or not _record.active.is_mine():
+            found: list[
+                Tensor
+            ] = []  # within another function's recording it has a graph
+            structure = flatten(result, found, lambda x: isinstance(x, Tensor))
+            result = rebuild(structure, iter([y.detach() for y in found]))
+        return into(result, out)
+
+    def _give_up(self, problem: CaptureError) -> None:
+        """Raises the problem, or runs eagerly from now on."""
+        if self.fallback is None:
+            raise problem
+        self.eager = True
+        self.forget()
+        self._families.clear()
+        self.fallback(problem)
 
     def _record(
         self,
@@ -139,39 +183,40 @@ class CompiledFunction(Compiled):
         out: Any,
     ) -> Any:
         """Runs the function eagerly; makes a plan where recordings agree."""
+
+        def reach() -> list[Any]:
+            return reachable(self.function, structure)
+
         tensors = [x if isinstance(x, Tensor) else fastnn.as_tensor(x) for x in flat]
         shields = [_core.shield(x) for x in tensors]
         args, kwargs = rebuild(structure, iter(shields))
         recording = Recording(shields, strict=self.fallback is None)
-        with _record.watching(recording):
-            result = self.function(*args, **kwargs)
+        try:
+            with _record.watching(recording):
+                result = self.function(*args, **kwargs)
+        finally:
+            for original, x, shield in zip(leaves, tensors, shields, strict=True):
+                hand_back(original, x, shield)
+        if recording.problem is None:
+            recording.problem = changed(args, kwargs, structure, shields)
+        del args, kwargs
         results: list[Tensor] = []
         returned = flatten(result, results, lambda x: isinstance(x, Tensor))
         recording.finish(results)
-        for original, x, shield in zip(leaves, tensors, shields, strict=True):
-            if shield._version:
-                _core.bump_version(x)
-                copy_back(original, x)
-        owners = {_core.layout(s)[0]: x for s, x in zip(shields, tensors, strict=True)}
-        detached = []
-        for y in results:
-            owner = owners.get(_core.layout(y)[0])
-            y = y.detach()
-            detached.append(y if owner is None else _core.unshield(y, owner))
+        detached = outside(results, tensors, shields)
+        results.clear()
+        del result  # what is left of the call now, somebody keeps
         seen = Seen(recording, returned, sizes)
-        problem = recording.problem or self._learn(family, seen, flat)
+        problem = recording.problem or self._learn(family, seen, flat, reach)
         if problem is not None:
-            if self.fallback is None:
-                raise problem
-            self.eager = True
-            self.forget()
-            self._families.clear()
-            self.fallback(problem)
+            self._give_up(problem)
         return into(rebuild(returned, iter(detached)), out)
 
     # ---- plans ----
 
-    def _learn(self, family: Family, new: Seen, flat: list[Any]) -> CaptureError | None:
+    def _learn(
+        self, family: Family, new: Seen, flat: list[Any], reach: Reach
+    ) -> CaptureError | None:
         """Makes a plan of a recording that agrees with one before."""
         if self.dynamic:
             for plan in list(family.plans):
@@ -180,13 +225,17 @@ class CompiledFunction(Compiled):
                 batch = following(Seen(plan.recording, plan.structure, plan.sizes), new)
                 if batch is not None and plan.batch in (batch, frozenset()):
                     family.plans.remove(plan)
-                    self._add(family, new, batch, flat)
+                    self._add(family, new, batch, flat, reach, plan)
                     return None
+                if plan.follows(new.sizes) and same_start(
+                    plan.recording, new.recording
+                ):
+                    plan.refuted = True
             for others in list(family.pending.values()):
                 batch = following(others[-1], new)
                 if batch is not None:
                     family.pending.clear()
-                    self._add(family, new, batch, flat)
+                    self._add(family, new, batch, flat, reach, others[-1])
                     return None
         before = family.pending.setdefault(new.sizes, [])
         why = None
@@ -199,22 +248,32 @@ class CompiledFunction(Compiled):
                 why = str(difference)
             else:
                 del family.pending[new.sizes]
-                if new.recording.effects:
+                effects = new.recording.effects()
+                if effects:
                     return CaptureError(
-                        f"compile: {new.recording.effects[0]}, which a replay would not "
-                        "repeat (hint: return what is needed, and do the rest outside)"
+                        f"compile: {effects[0]}, which a replay would not repeat (hint: "
+                        "return what is needed, and do the rest outside)"
                     )
-                self._add(family, new, frozenset(), flat)
+                self._add(family, new, frozenset(), flat, reach)
                 return None
         before.append(new)
         if len(before) >= ATTEMPTS:
             del family.pending[new.sizes]
+            hint = " (hint: what changes from call to call must be a tensor argument)"
             return CaptureError(
                 f"compile: expected calls that do the same, but after {ATTEMPTS} they "
-                f"still differ: {why} (hint: what changes from call to call must be a "
-                "tensor, given as an argument)"
+                f"still differ: {why}{'' if why and '(hint' in why else hint}"
             )
         family.alone += 1
+        self._alone += 1
+        if self._alone == KINDS:
+            warnings.warn(
+                f"compile: {KINDS} calls of {self!r} were recorded, of ever other kinds, "
+                "and none was replayed (hint: numbers that change must be tensors, given as "
+                "arguments)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if family.alone == ALONE:
             warnings.warn(
                 f"compile: {ALONE} calls of {self!r} were recorded that had no partner: "
@@ -229,9 +288,20 @@ class CompiledFunction(Compiled):
         return None
 
     def _add(
-        self, family: Family, seen: Seen, batch: frozenset[int], flat: list[Any]
+        self,
+        family: Family,
+        seen: Seen,
+        batch: frozenset[int],
+        flat: list[Any],
+        reach: Reach,
+        partner: Plan | Seen | None = None,
     ) -> None:
-        plan = Plan(*seen, batch, self._optimise, self._arena)
+        plan = Plan(*seen, batch, self._optimise, self._arena, reach)
+        if isinstance(partner, Plan):
+            plan.agreed |= partner.agreed
+            plan.refuted = partner.refuted
+        elif partner is not None:
+            plan.agreed.add(partner.sizes)
         plan.replay(flat)
         family.plans.insert(0, plan)
         while sum(len(f.plans) for f in self._families.values()) > self.cache_size:
@@ -267,6 +337,15 @@ class CompiledFunction(Compiled):
             )
         return plans[0]
 
+    # ---- as Python objects go ----
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = (self.dynamic, self.passes, self.cache_size, self.fallback)
+        return _again, (type(self), self.function, *options)  # plans are not kept
+
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", type(self.function).__name__)
         return f"<compiled {name}, {len(self.plans)} plans>"
@@ -278,7 +357,7 @@ def following(old: Seen, new: Seen) -> frozenset[int] | None:
     changed = [
         i for i, (m, n) in enumerate(zip(old.sizes, new.sizes, strict=True)) if m != n
     ]
-    if not changed or new.recording.effects:
+    if not changed:
         return None
     pairs = {(old.sizes[i], new.sizes[i]) for i in changed}
     before, after = next(iter(pairs))
@@ -290,7 +369,64 @@ def following(old: Seen, new: Seen) -> frozenset[int] | None:
         Comparison(old.recording, new.recording, (before, after))
     except Difference:
         return None
-    return frozenset(changed)
+    return None if new.recording.effects() else frozenset(changed)
+
+
+def same_start(old: Recording, new: Recording) -> bool:
+    """Whether two calls found gradients in the same places, so that they should agree."""
+    return {x: g is None for x, g in old.guards.items()} == {
+        x: g is None for x, g in new.guards.items()
+    }
+
+
+def _again(kind: type[CompiledFunction], function: Any, *options: Any) -> Any:
+    """A compiled function without plans; for pickle and copy."""
+    names = ("dynamic", "passes", "cache_size", "fallback")
+    return kind(function, **dict(zip(names, options, strict=True)))
+
+
+def changed(
+    args: Any, kwargs: Any, structure: Any, shields: list[Tensor]
+) -> CaptureError | None:
+    """A problem where the call changed its arguments in a way that no op does."""
+    now: list[Any] = []
+    after = flatten((args, kwargs), now, lambda x: any(x is s for s in shields))
+    if key_of(after) != key_of(structure) or any(
+        a is not b for a, b in zip(now, shields, strict=True)
+    ):
+        return CaptureError(
+            "compile: a list, dict or dataclass among the arguments was changed, which a "
+            "replay would not repeat (hint: return what is new)"
+        )
+    if any(s.requires_grad or s.grad is not None for s in shields):
+        return CaptureError(
+            "compile: an argument was made to require grad, which a replay would not repeat "
+            "(hint: x.detach().requires_grad_() inside, and return its grad)"
+        )
+    return None
+
+
+def outside(
+    results: list[Tensor], tensors: list[Tensor], shields: list[Tensor]
+) -> list[Tensor]:
+    """Results without their graph, and over arguments' own memory."""
+    owners = {_core.layout(s)[0]: x for s, x in zip(shields, tensors, strict=True)}
+    found = []
+    for y in results:
+        owner = owners.get(_core.layout(y)[0])
+        y = y.detach()
+        found.append(y if owner is None else _core.unshield(y, owner))
+    return found
+
+
+def hand_back(original: Any, x: Tensor, shield: Tensor) -> None:
+    """What a call did to an argument's shield reaches the argument."""
+    if shield._version:
+        _core.bump_version(x)
+        copy_back(original, x)
+    if isinstance(original, Tensor) and shield.requires_grad:
+        original.requires_grad_()
+        original.grad = shield.grad
 
 
 def into(result: Any, out: Any) -> Any:
@@ -298,16 +434,19 @@ def into(result: Any, out: Any) -> Any:
     if out is None:
         return result
     found: list[Tensor] = []
-    flatten(result, found, lambda x: isinstance(x, Tensor))
-    targets: list[Any] = []
-    flatten(out, targets, lambda x: not isinstance(x, tuple | list | dict))
-    if len(found) != len(targets):
-        raise ValueError(
-            f"compile: expected out with {len(found)} tensors, got {len(targets)}"
-        )
-    with fastnn.no_grad():
-        for target, y in zip(targets, found, strict=True):
-            copy_back(target, y.detach())
+    targets = match(flatten(result, found, lambda x: isinstance(x, Tensor)), out)
+    for target in targets:
+        if not is_value(target):
+            raise TypeError(
+                f"compile: expected out as a tensor or array, got {type(target).__name__}"
+            )
+        tensor = isinstance(target, Tensor)
+        if target.requires_grad if tensor else not target.flags.writeable:
+            raise ValueError(
+                "compile: expected out that may be written and does not require grad"
+            )
+    for target, y in zip(targets, found, strict=True):
+        copy_back(target, y.detach())
     return out
 
 
@@ -354,14 +493,20 @@ def compile(function: Any = None, **options: Any) -> Any:
     the same bits. What changes between calls must be a tensor or NumPy array among the
     arguments, a parameter, an optimizer's option or state, or a generator's state; other
     arguments belong to a plan's key, and everything else is frozen. Changed attributes and
-    modes of modules are noticed. Results carry no graph: gradients belong inside.
+    modes of modules are noticed, as are hooks. Results carry no graph: gradients belong
+    inside.
+
+    Frozen are numbers and NumPy arrays that the function finds in closures, globals and
+    objects that are no Module, and what Python decides by them or by sizes: with `dynamic`,
+    `if len(x) > 8`, `x[: min(len(x), 8)]` and `x[: len(x) // 2 * 2]` are right only for
+    sizes like those that were recorded.
 
     Parameters:
         function : function or Module; its arguments and results may be nested in tuples,
             lists and dicts. None: a decorator.
         dynamic : bool: whether one plan serves all batch sizes (first dimensions) above 1,
-            where recordings at two sizes agree; False where the function decides by the
-            batch's size.
+            where recordings at three sizes agree; False where Python computes with the batch's
+            size other than by multiplying it.
         passes : names of the optimisations to run; None: all.
         cache_size : int: how many plans are kept, the ones used last.
         fallback : callable(CaptureError): told once of what cannot be compiled, instead of

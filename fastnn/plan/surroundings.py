@@ -5,10 +5,12 @@ Their attributes are compared with what they were, where the core says that anyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import types
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastnn._core import Tensor
+from fastnn._core import Tensor, hooks_of
 from fastnn.nn import Module
 from fastnn.optim.optimizer import Optimizer
 
@@ -20,13 +22,20 @@ class Surroundings:
     """Modules with all below them, optimizers, and tensors outside, as they are now.
 
     Parameters:
-        things : Modules and Optimizers.
+        things : Modules and Optimizers that took part.
         tensors : leaves that the calls use.
+        reach : callable() -> what else the function names: Modules and Optimizers.
     """
 
-    def __init__(self, things: Iterable[Any], tensors: Iterable[Tensor]) -> None:
+    def __init__(
+        self,
+        things: Iterable[Any],
+        tensors: Iterable[Tensor],
+        reach: Callable[[], list[Any]],
+    ) -> None:
         self._things = list(things)
         self._tensors = list(tensors)
+        self._reach = reach
         self._facts = self._look()
 
     def unchanged(self) -> bool:
@@ -36,11 +45,16 @@ class Surroundings:
 
     def _look(self) -> Facts:
         facts: Facts = []
-        for thing in self._things:
+        reached = self._reach()
+        facts += [(x, "reached") for x in reached]
+        for thing in dict.fromkeys(self._things + reached):
             facts += (
                 of_module(thing) if isinstance(thing, Module) else of_optimizer(thing)
             )
-        facts += [(x, x.requires_grad, x.data_ptr(), x.shape) for x in self._tensors]
+        facts += [
+            (x, x.requires_grad, x.data_ptr(), x.shape, x.stride(), hooks_of(x))
+            for x in self._tensors
+        ]
         return facts
 
 
@@ -53,12 +67,72 @@ def of_module(module: Module) -> Facts:
     ]
 
 
+def reachable(*roots: Any, depth: int = 4) -> list[Any]:
+    """Modules and Optimizers that functions name: in closures and globals, as defaults or
+    bound arguments, in the attributes of the object that a method belongs to."""
+    found: dict[Any, None] = {}
+    seen: set[int] = set()
+
+    def walk(x: Any, left: int) -> None:
+        if id(x) in seen or left < 0 or isinstance(x, type | types.ModuleType):
+            return
+        seen.add(id(x))
+        if isinstance(x, Module | Optimizer):
+            found[x] = None
+        for part in named(x):
+            walk(part, left - 1)
+
+    for root in roots:
+        walk(root, depth)
+    return list(found)
+
+
+def named(x: Any) -> list[Any]:
+    """The objects that a function, a method, a partial or a container refers to."""
+    if isinstance(x, types.FunctionType):
+        if x.__module__.split(".")[0] == "fastnn":
+            return []
+        parts = [*(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values()]
+        for cell in x.__closure__ or ():
+            try:
+                parts.append(cell.cell_contents)
+            except ValueError:  # not assigned yet
+                continue
+        names = names_in(x.__code__)
+        return parts + [x.__globals__[n] for n in names if n in x.__globals__]
+    if isinstance(x, types.MethodType):
+        owner = x.__self__
+        plain = not isinstance(owner, Module | Optimizer | type)
+        return [
+            x.__func__,
+            owner,
+            *(getattr(owner, "__dict__", {}).values() if plain else ()),
+        ]
+    if isinstance(x, functools.partial):
+        return [x.func, *x.args, *x.keywords.values()]
+    if isinstance(x, tuple | list) and len(x) <= 64:
+        return list(x)
+    if isinstance(x, dict) and len(x) <= 64:
+        return list(x.values())
+    return []
+
+
+def names_in(code: types.CodeType) -> list[str]:
+    """Names that code, and the functions within it, look up."""
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return [*code.co_names, *(n for c in inner for n in names_in(c))]
+
+
 def of_optimizer(optimizer: Optimizer) -> Facts:
-    """Groups, their options (of numbers, whether they are 0), and state."""
-    facts: Facts = []
+    """Attributes; groups, their options (of numbers that no step saw, whether they are 0),
+    and state."""
+    apart = ("param_groups", "state")
+    facts: Facts = [
+        (optimizer, k, v) for k, v in optimizer.__dict__.items() if k not in apart
+    ]
     for group in optimizer.param_groups:
         for name, value in group.items():
-            if name in optimizer.hyperparameters:
+            if name in optimizer.hyperparameters and name not in group.exact:
                 value = (
                     [bool(v) for v in value]
                     if isinstance(value, tuple)
