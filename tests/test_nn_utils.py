@@ -8,6 +8,7 @@ import pytest
 import fastnn
 from fastnn import nn
 from fastnn.nn import utils
+from fastnn.ops._record import recording
 
 F32, F64 = fastnn.float32, fastnn.float64
 
@@ -124,12 +125,9 @@ def test_clipping_reads_no_value():
     """So that a whole training step can be recorded: every number stays in a tensor."""
     made = parameters(*GRADS)
     tape = []
-    fastnn._core.set_recorder(lambda op, args, result: tape.append((op, args, result)))
-    try:
+    with recording(lambda op, args, result: tape.append((op, args, result))):
         norm = utils.clip_grad_norm_(made, 0.5)
         finite = utils.all_finite(p.grad for p in made)
-    finally:
-        fastnn._core.set_recorder(None)
     names = [op.name for op, _, _ in tape]
     assert names == ["total_norm", "add", "div", "clamp_max", "scale_", "all_finite"]
     expected = [p.grad.clone() for p in made]
