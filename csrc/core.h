@@ -67,10 +67,10 @@ typedef struct fnn_storage {
     int64_t nbytes;
     int16_t device;
     bool read_only;
-    bool exported;    /* such a view was made; whoever looks may clear it */
     int32_t exports;  /* views that others write through: NumPy, DLPack */
     uint64_t version; /* bumped by every write; checked by the tape */
-    uint64_t history; /* bumped by writes that the tape recorded */
+    uint32_t history; /* bumped by writes that the tape recorded */
+    uint32_t lent; /* bumped when an export begins or ends: memory may change between */
     void (*release)(void *context); /* NULL: the allocator's own block */
     void *context;
 } fnn_storage;

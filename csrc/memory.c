@@ -310,9 +310,9 @@ static fnn_storage *fill_storage(block *b, void *data, int64_t nbytes) {
     s->device = FNN_CPU_DEVICE;
     s->read_only = false;
     s->exports = 0;
-    s->exported = false;
     s->version = 0;
     s->history = 0;
+    s->lent = 0;
     s->release = NULL;
     s->context = NULL;
     return s;
@@ -342,9 +342,7 @@ void fnn_storage_retain(fnn_storage *s) {
 
 void fnn_count_export(fnn_storage *s, int by) {
     __atomic_fetch_add(&s->exports, by, __ATOMIC_RELAXED);
-    if (by > 0) {
-        __atomic_store_n(&s->exported, true, __ATOMIC_RELAXED);
-    }
+    __atomic_fetch_add(&s->lent, 1, __ATOMIC_RELAXED);
 }
 
 void fnn_storage_release(fnn_storage *s) {

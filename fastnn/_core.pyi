@@ -450,6 +450,7 @@ class Replay:
         arena: Arena,
         outputs: list[builtins.int],
         rebuild: Callable[[list[Tensor]], Any] | None,
+        targets: Callable[[Any], list[Any]],
         gradients: list[tuple[Tensor, builtins.int | None]],
         guards: list[tuple[Tensor, Tensor | None]],
         written: list[Tensor],
@@ -494,6 +495,7 @@ def layout(
     tuple[builtins.int, ...],
 ]: ...
 def variables_hold(variables: Sequence[tuple[Any, ...]]) -> builtins.bool: ...
+def hooks_of(x: Tensor) -> tuple[Any, ...]: ...
 def storage_elements(x: Tensor) -> builtins.int: ...
 def view_of(
     x: Tensor,

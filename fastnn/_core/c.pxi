@@ -27,10 +27,10 @@ cdef extern from "core.h" nogil:
         void *data
         int64_t nbytes
         bint read_only
-        bint exported
         int32_t exports
         uint64_t version
-        uint64_t history
+        uint32_t history
+        uint32_t lent
         void (*release)(void *) noexcept
         void *context
     ctypedef struct fnn_tensor:

@@ -62,6 +62,11 @@ def layout(Tensor x not None):
     return (<size_t> x.t.storage, x.storage_offset(), x.dtype, x.shape, x.stride())
 
 
+def hooks_of(Tensor x not None):
+    """The functions that are called with a leaf's gradient (tuple)."""
+    return tuple(x.hooks.values()) if x.hooks else ()
+
+
 def storage_elements(Tensor x not None):
     """How many elements of x's dtype its storage holds (int)."""
     check_made(x)
@@ -266,54 +271,47 @@ cdef class Folded:
     """
 
     cdef readonly list sources
-    cdef uint64_t *seen      # of each source
-    cdef uint64_t sightings  # as far as it has followed them
+    cdef uint64_t *versions  # of the sources, when they were looked at
+    cdef uint64_t *lent      # how often they were lent to NumPy and others by then
+    cdef bint was_lent       # others could write a source then
+    cdef bint done           # nothing went wrong when it was made
     cdef object refold
 
     def __init__(self, list sources, refold):
-        cdef Py_ssize_t i
-        if self.seen != NULL:
+        if self.versions != NULL:
             raise RuntimeError("Folded: expected to be made once")
-        self.seen = <uint64_t *> PyMem_Malloc((len(sources) + 1) * sizeof(uint64_t))
-        if self.seen == NULL:
+        self.versions = <uint64_t *> PyMem_Malloc(2 * (len(sources) + 1) * sizeof(uint64_t))
+        if self.versions == NULL:
             raise MemoryError()
+        self.lent = self.versions + len(sources) + 1
         self.sources, self.refold = sources, refold
-        for i in range(len(sources)):
-            self.seen[i] = content_of((<Tensor> sources[i]).t.storage)
-        self.sightings = sightings
+        self.look()
+        self.done = True
 
     def __dealloc__(self):
-        PyMem_Free(self.seen)
+        PyMem_Free(self.versions)
+
+    cdef bint look(self):
+        """Takes down how the sources are; whether one has changed, or may have."""
+        cdef Py_ssize_t i
+        cdef bint moved = self.was_lent, lent = False
+        cdef fnn_storage *s
+        for i in range(len(self.sources)):
+            s = (<Tensor> self.sources[i]).t.storage
+            moved = moved or s.version != self.versions[i] or s.lent != self.lent[i]
+            lent = lent or exposed(s)
+            self.versions[i] = s.version
+            self.lent[i] = s.lent
+        self.was_lent = lent
+        return moved or lent
 
     cdef int renew(self) except -1:
         """Makes it again where a source has changed, or may have."""
-        cdef Py_ssize_t i
-        cdef bint moved = False
-        cdef uint64_t now
-        for i in range(len(self.sources)):
-            now = content_of((<Tensor> self.sources[i]).t.storage)
-            if now != self.seen[i] or now == UNKNOWN:
-                moved = True
-                self.seen[i] = now
-        if moved or self.sightings != sightings:
-            self.sightings = sightings
+        if self.look() or not self.done:
+            self.done = False  # until it is, whatever happens
             self.refold()
+            self.done = True
         return 0
-
-
-cdef uint64_t UNKNOWN = <uint64_t> -1
-# How often a source was found of which NumPy had a view that may have come and gone, and
-# have written: finding it clears the mark, so every plan makes its folded tensors again.
-cdef uint64_t sightings = 0
-
-
-cdef uint64_t content_of(fnn_storage *s):
-    """The version; UNKNOWN while others may write the memory unseen."""
-    global sightings
-    if s.exported:
-        s.exported = False
-        sightings += 1
-    return UNKNOWN if exposed(s) else s.version
 
 
 # ---- replay -----------------------------------------------------------------------------
@@ -337,6 +335,7 @@ cdef class Replay:
         outputs : values that are returned.
         rebuild : callable(list of Tensors) -> what the function returned; None where that
             is the one tensor itself.
+        targets : its inverse, for out= too; raises ValueError for what is built otherwise.
         gradients : (leaf, value or None): .grad afterwards.
         guards : (leaf, Tensor or None): what .grad must be before.
         written : held tensors whose memory is written.
@@ -360,7 +359,9 @@ cdef class Replay:
     cdef list written
     cdef readonly tuple arguments_written
     cdef Folded folded
-    cdef object rebuild
+    cdef object rebuild, targets
+    cdef char *lowest          # of held memory that is written, and
+    cdef char *highest         # one past the last
     cdef int threads
     cdef const void *kernels   # in force when it was bound
     cdef bint grad_mode, changes
@@ -370,15 +371,17 @@ cdef class Replay:
     cdef tuple recipe
 
     def __init__(self, Program program not None, list arguments, int64_t batch,
-                 Arena arena not None, list outputs, rebuild, list gradients, list guards,
-                 list written, tuple arguments_written, Folded folded, bint grad_mode, list variables):
+                 Arena arena not None, list outputs, rebuild, targets, list gradients,
+                 list guards, list written, tuple arguments_written, Folded folded,
+                 bint grad_mode, list variables):
         cdef fnn_error err
         cdef fnn_status status
         cdef Py_ssize_t i, d
+        cdef Tensor x
         if self.e != NULL:
             raise RuntimeError("Replay: expected to be made once")
-        self.recipe = (program, arguments, batch, outputs, rebuild, gradients, guards, written,
-                       arguments_written, folded, grad_mode, variables)
+        self.recipe = (program, arguments, batch, outputs, rebuild, targets, gradients, guards,
+                       written, arguments_written, folded, grad_mode, variables)
         self.variables = variables
         self.program, self.arena = program, arena
         self.n_args, self.n_out = <int> len(arguments), <int> len(outputs)
@@ -409,8 +412,12 @@ cdef class Replay:
             self.grad_values[i] = -1 if gradients[i][1] is None else gradients[i][1]
         self.guards = guards
         self.written, self.arguments_written = written, arguments_written
+        for x in self.written:
+            if self.lowest == NULL or <char *> x.t.storage.data < self.lowest:
+                self.lowest = <char *> x.t.storage.data
+            self.highest = max(self.highest, <char *> x.t.storage.data + x.t.storage.nbytes)
         self.folded = folded
-        self.rebuild = rebuild
+        self.rebuild, self.targets = rebuild, targets
         self.grad_mode = grad_mode
         self.changes = bool(written or arguments_written or gradients)
         self.structure = structure
@@ -432,7 +439,7 @@ cdef class Replay:
             if expected is None:
                 if leaf.gradient is not None:
                     return False
-            elif leaf.gradient is None or leaf.gradient.t.storage != expected.t.storage:
+            elif leaf.gradient is None or not same_look(&leaf.gradient.t, &expected.t):
                 return False
         for i in range(len(self.variables)):
             if not holds(<tuple> self.variables[i]):
@@ -478,18 +485,30 @@ cdef class Replay:
                 data[i] = <char *> cnp.PyArray_DATA(a)
             else:
                 return False
+            if self.lowest <= data[i] < self.highest and self.is_written(i, data[i]):
+                return False
         if self.arguments_written:
             return self.may_write(args)
         return True
 
+    cdef bint is_written(self, Py_ssize_t argument, char *data):
+        """Whether an argument lies in held memory that is written."""
+        cdef fnn_tensor one = self.layouts[argument]
+        cdef Tensor x
+        one.data = data
+        for x in self.written:
+            if within(&one, x.t.storage):
+                return True
+        return False
+
     def fits(self, *args):
         """Whether it can run on these arguments (bool)."""
         cdef char *few[FEW]
-        cdef char **data = room(few, len(args))
+        cdef char **many = room(few, len(args))
         try:
-            return self.take(args, data)
+            return self.take(args, many)
         finally:
-            leave_room(few, data)
+            leave_room(few, many)
 
     cdef bint may_write(self, tuple args):
         """Whether the arguments that it writes may be written, and share no memory with
@@ -520,13 +539,13 @@ cdef class Replay:
     def __call__(self, *args, out=None):
         """Runs it. Raises: ValueError for arguments that it was not bound to."""
         cdef char *few[FEW]
-        cdef char **data = room(few, len(args))
+        cdef char **many = room(few, len(args))
         try:
-            if not self.take(args, data):
+            if not self.take(args, many):
                 raise ValueError("plan: expected the arguments that it was made for")
-            return self.run(args, data, out)
+            return self.run(args, many, out)
         finally:
-            leave_room(few, data)
+            leave_room(few, many)
 
     cdef object run(self, tuple args, char **data, object out):
         cdef Replay other
@@ -548,10 +567,10 @@ cdef class Replay:
         for r in self.spares:
             if not r.arena.busy:
                 return r
-        (program, arguments, batch, outputs, rebuild, gradients, guards, written,
+        (program, arguments, batch, outputs, rebuild, targets, gradients, guards, written,
          arguments_written, folded, grad_mode, variables) = self.recipe
-        r = Replay(program, arguments, batch, Arena(), outputs, rebuild, gradients, guards,
-                   written, arguments_written, folded, grad_mode, variables)
+        r = Replay(program, arguments, batch, Arena(), outputs, rebuild, targets, gradients,
+                   guards, written, arguments_written, folded, grad_mode, variables)
         self.spares.append(r)
         return r
 
@@ -559,9 +578,9 @@ cdef class Replay:
         cdef fnn_error err
         cdef fnn_status status = FNN_OK
         cdef int failed = -1, i
-        cdef fnn_storage *held[FEW]
+        cdef fnn_storage *few[FEW]
+        cdef fnn_storage **held = few
         cdef int n_held = 0
-        cdef list more = None
         cdef Tensor x
         cdef list given = None
         cdef const fnn_exec_facts *facts = fnn_exec_facts_of(self.e)
@@ -579,8 +598,8 @@ cdef class Replay:
         if out is not None:
             given = self.outs(out)
             for i in range(self.n_out):
-                if self.clashes(given[i], args):
-                    self.finish(self.run_alone(args, data, None), given, out)
+                if self.clashes(i, given, args):
+                    self.finish(self.run_alone(args, data, None), given)
                     return out
         cdef list made = None
         cdef Tensor only = None
@@ -597,17 +616,20 @@ cdef class Replay:
                                         address(made[i]))
         if facts.touched > SHORT_RUN:
             if self.n_args > FEW:
-                more = [alias(<Tensor> y) for y in args if isinstance(y, Tensor)]
-            else:
-                for i in range(self.n_args):
-                    if isinstance(args[i], Tensor):  # x.data = y meanwhile takes it away
-                        held[n_held] = (<Tensor> args[i]).t.storage
-                        fnn_storage_retain(held[n_held])
-                        n_held += 1
+                held = <fnn_storage **> PyMem_Malloc(self.n_args * sizeof(fnn_storage *))
+                if held == NULL:
+                    raise MemoryError()
+            for i in range(self.n_args):
+                if isinstance(args[i], Tensor):  # x.data = y meanwhile takes it away
+                    held[n_held] = (<Tensor> args[i]).t.storage
+                    fnn_storage_retain(held[n_held])
+                    n_held += 1
             with nogil:
                 status = fnn_exec_run(self.e, &failed, &err)
             for i in range(n_held):
                 fnn_storage_release(held[i])
+            if held != few:
+                PyMem_Free(held)
         else:
             status = fnn_exec_run(self.e, &failed, &err)
         if self.changes:
@@ -625,11 +647,8 @@ cdef class Replay:
             return only
         return self.rebuild(made if made is not None else [])
 
-    cdef int finish(self, result, list given, out) except -1:
-        found = result if isinstance(result, (tuple, list)) else [result]
-        if isinstance(result, dict):
-            found = list(result.values())
-        for to, y in zip(given, found):
+    cdef int finish(self, result, list given) except -1:
+        for to, y in zip(given, self.targets(result)):
             copy_out(to, y)
         return 0
 
@@ -749,27 +768,17 @@ cdef class Replay:
         cdef int i, d
         cdef const fnn_tensor *want
         cdef fnn_tensor got
-        cdef list given
-        if self.rebuild is None:
-            given = [out]
-        elif isinstance(out, dict):
-            given = list(out.values())
-        elif isinstance(out, (tuple, list)):
-            given = list(out)
-        else:
-            given = [out]
-        if len(given) != self.n_out:
-            raise ValueError(f"compile: expected out with {self.n_out} tensors, got "
-                             f"{len(given)}")
+        cdef list given = self.targets(out)
         for i in range(self.n_out):
             want = fnn_exec_value(self.e, self.out_values[i])
             y = given[i]
             if isinstance(y, Tensor):
                 check_made(<Tensor> y)
-                good = fnn_is_contiguous(&(<Tensor> y).t) and not (<Tensor> y).tracked and \
-                    not (<Tensor> y).t.storage.read_only
+                good = not (<Tensor> y).tracked and not (<Tensor> y).t.storage.read_only
             elif isinstance(y, np.ndarray):
-                good = cnp.PyArray_ISCARRAY(<cnp.ndarray> y)
+                good = cnp.PyArray_ISWRITEABLE(<cnp.ndarray> y)
+                if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y):
+                    from_numpy(y)  # whether its memory can be shared at all
             else:
                 raise TypeError(f"compile: expected out as a tensor or array, got "
                                 f"{class_of(y)}")
@@ -778,16 +787,26 @@ cdef class Replay:
                 raise ValueError(f"compile: expected out of {DTYPES[want.dtype].name} "
                                  f"{shape_tuple(want)}, got {y.dtype} {tuple(y.shape)}")
             if not good:
-                raise ValueError("compile: expected out in contiguous memory that may be "
-                                 "written and does not require grad")
+                raise ValueError("compile: expected out that may be written and does not "
+                                 "require grad")
         return given
 
-    cdef bint clashes(self, to, tuple args):
-        """Whether writing `to` during the run could change what is still read."""
+    cdef bint clashes(self, int k, list given, tuple args):
+        """Whether the run cannot write given[k]: it is strided, or doing so could change
+        what is still read."""
         cdef fnn_tensor one, other
         cdef Py_ssize_t i
         cdef int b
+        to = given[k]
+        if not (fnn_is_contiguous(&(<Tensor> to).t) if isinstance(to, Tensor) else
+                cnp.PyArray_ISCARRAY(<cnp.ndarray> to)):
+            return True
         one = tensor_at(to)
+        for i in range(self.n_out):
+            if i != k:
+                other = tensor_at(given[i])
+                if overlap(&one, &other):
+                    return True
         for i in range(self.n_args):
             other = self.layouts[i]
             other.data = address(args[i])
@@ -910,6 +929,10 @@ cdef fnn_tensor tensor_at(object x):
     if isinstance(x, Tensor):
         return (<Tensor> x).t
     cdef cnp.ndarray a = <cnp.ndarray> x
+    if not cnp.PyArray_ISCARRAY_RO(a):
+        t = from_array(a).t  # only its layout
+        t.storage = NULL
+        return t
     t.data = <char *> cnp.PyArray_DATA(a)
     t.dtype = -1
     for d in range(FNN_N_DTYPES):
@@ -928,6 +951,17 @@ cdef bint same_shape(const fnn_tensor *a, const fnn_tensor *b):
         return False
     for d in range(a.ndim):
         if a.shape[d] != b.shape[d]:
+            return False
+    return True
+
+
+cdef bint same_look(const fnn_tensor *a, const fnn_tensor *b):
+    """Whether two tensors are the same elements of one storage."""
+    cdef int d
+    if a.storage != b.storage or a.data != b.data or not same_shape(a, b):
+        return False
+    for d in range(a.ndim):
+        if a.stride[d] != b.stride[d]:
             return False
     return True
 

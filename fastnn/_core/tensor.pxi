@@ -214,7 +214,7 @@ cdef class Tensor:
 
     def detach(self):
         """The same memory, outside the graph; a view."""
-        return alias(self)
+        return seen(alias(self))
 
     def detach_(self):
         """Leaves the graph; returns self."""
@@ -226,7 +226,7 @@ cdef class Tensor:
     @property
     def data(self):
         """The same memory outside the graph; assigning swaps this tensor's memory."""
-        return alias(self)
+        return seen(alias(self))
 
     @data.setter
     def data(self, Tensor value not None):
@@ -439,6 +439,13 @@ cdef Tensor alias(Tensor x):
     return y
 
 
+cdef Tensor seen(Tensor y):
+    """y, a look at memory that no op made; a recording is told."""
+    if recorder is not None:
+        recorder.seen(y)
+    return y
+
+
 cdef int adopt(Tensor self, Tensor source) except -1:
     """self := source's memory, outside the graph."""
     if self.t.storage != NULL:
@@ -489,7 +496,9 @@ class HookHandle:
         hook_count += 1
         self._hooks, self._key = hooks, hook_count  # the handle itself may be dropped
         hooks[hook_count] = hook
+        touch_structure()
 
     def remove(self):
         """Takes the hook off; more than once is harmless."""
-        self._hooks.pop(self._key, None)
+        if self._hooks.pop(self._key, None) is not None:
+            touch_structure()

@@ -33,6 +33,9 @@ class Recorder:
     def made(self, x: Tensor, filled: bool) -> None:
         """A tensor came from no op: empty memory, or with values of NumPy's or Python's."""
 
+    def seen(self, x: Tensor) -> None:
+        """x is another look at memory, outside the graph: detach() or data."""
+
     def read(self, x: Tensor, how: str) -> None:
         """The program is about to see a tensor's values."""
 
@@ -52,10 +55,12 @@ class Recorder:
         """Something happens that a replay could not repeat."""
 
     def uses(self, thing: Any) -> None:
-        """A module is called, or an optimizer steps."""
+        """A module is called, an optimizer steps, or a group's number is read."""
 
 
 active: Recorder | None = None  # the one that is told now
+# Held while there is one: a second thread that came between would take its place.
+watch_lock = threading.RLock()
 
 
 class _Callback(Recorder):
@@ -72,13 +77,14 @@ class _Callback(Recorder):
 def watching(recorder: Recorder) -> Iterator[None]:
     """Tells recorder of what runs; one at a time, another one comes back afterwards."""
     global active
-    before, active = active, recorder
-    _core.set_recorder(recorder)
-    try:
-        yield
-    finally:
-        active = before
-        _core.set_recorder(before)
+    with watch_lock:
+        before, active = active, recorder
+        _core.set_recorder(recorder)
+        try:
+            yield
+        finally:
+            active = before
+            _core.set_recorder(before)
 
 
 def recording(

@@ -116,6 +116,7 @@ class ParamGroup(MutableMapping[str, Any]):
     ) -> None:
         self._values: dict[str, Any] = {"params": params}
         self._slots: dict[str, slice] = {}
+        self.exact: set[str] = set()  # numbers that a recorded step saw
         at = 0
         for name in hyperparameters:
             count = len(values[name]) if isinstance(values[name], tuple | list) else 1
@@ -125,6 +126,13 @@ class ParamGroup(MutableMapping[str, Any]):
         self.update(values)
 
     def __getitem__(self, name: str) -> Any:
+        active = _record.active
+        if active is not None and name in self._slots and active.is_mine():
+            self.exact.add(name)
+        return self._values[name]
+
+    def peek(self, name: str) -> Any:
+        """An option, for a step that asks no more of a number than whether it is 0."""
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -147,7 +155,9 @@ class ParamGroup(MutableMapping[str, Any]):
                     "hint: step a scheduler outside, a plan reads what it sets",
                 )
             self.hyper.numpy()[slots] = value
-            old, value_is = _is_zero(old), _is_zero(value)
+            value_is = value
+            if name not in self.exact:
+                old, value_is = _is_zero(old), _is_zero(value)
         else:
             value_is = value
         if old != value_is:  # other calls may follow from it
@@ -208,6 +218,11 @@ class Optimizer:
 
     param_groups: list[ParamGroup]
     state: dict[Tensor, dict[str, Any]]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self.__dict__.get(name, self) is not value:
+            touch_structure()  # a compiled step looks again
+        super().__setattr__(name, value)
 
     def __init__(
         self,
@@ -348,7 +363,7 @@ class Optimizer:
             for name in self.counters
         ]
         for name, option in self.states.items():
-            wanted = not option or group[option]
+            wanted = not option or group.peek(option)
             lists.append(
                 [
                     self._entry(p, state, name)

@@ -77,13 +77,13 @@ class SGD(Optimizer):
 
     def update(self, params: list[Tensor], group: ParamGroup) -> None:
         """One fused step; momentum buffers begin as the gradient."""
-        if group["momentum"] == 0:
+        if group.peek("momentum") == 0:
             self.fused(params, group, False)
             return
         begun = [p for p in params if self.state[p].get("momentum_buffer") is not None]
         ids = {id(p) for p in begun}
         fresh = [p for p in params if id(p) not in ids]
-        if fresh and group["dampening"] and self.active is not None:
+        if fresh and group.peek("dampening") and self.active is not None:
             # Buffers of zeros would dampen the first gradient of the next step.
             fresh = fresh if self.active.item() else []
         for part, first in ((begun, False), (fresh, True)):

@@ -1,12 +1,13 @@
 """What a function is called with, and what it returns, as tensors and the rest.
 
-Containers are tuples, lists and dicts, nested as one likes. Everything else that is no
-tensor or array is the same in every call of a plan: it belongs to the plan's key.
+Containers are tuples, lists, dicts and dataclasses, nested as one likes. Everything else
+that is no tensor or array is the same in every call of a plan: it belongs to the plan's key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import copy
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,31 +28,105 @@ class Leaf:
 LEAF = Leaf()
 
 
+class Same:
+    """Key of what is known by being itself; keeps it, so that no other takes its id."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.x is self.x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+
+def fields_of(x: Any) -> Any:
+    """Names of a dataclass instance's fields; None for anything else."""
+    fields = getattr(type(x), "__dataclass_fields__", None)
+    return None if fields is None else [f for f in fields if hasattr(x, f)]
+
+
+def each(x: Any, change: Callable[[Any], Any]) -> Any:
+    """A container like x with each part changed; None where x is none."""
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*map(change, x))
+    if isinstance(x, tuple | list):
+        return type(x)([change(v) for v in x])
+    if isinstance(x, dict):
+        if type(x) is dict:
+            return {k: change(v) for k, v in x.items()}
+        y: Any = copy.copy(x)
+        for k in list(y):
+            y[k] = change(x[k])
+        return y
+    fields = fields_of(x)
+    if fields is not None:
+        y = copy.copy(x)
+        for name in fields:
+            object.__setattr__(y, name, change(getattr(x, name)))
+        return y
+    return None
+
+
 def flatten(x: Any, leaves: list[Any], is_leaf: Callable[[Any], bool]) -> Any:
     """x with its leaves taken out, into `leaves`, and LEAF in their places."""
     if is_leaf(x):
         leaves.append(x)
         return LEAF
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*(flatten(v, leaves, is_leaf) for v in x))
-    if isinstance(x, tuple | list):
-        return type(x)([flatten(v, leaves, is_leaf) for v in x])
-    if isinstance(x, dict):
-        return {k: flatten(v, leaves, is_leaf) for k, v in x.items()}
-    return x
+    made = each(x, lambda v: flatten(v, leaves, is_leaf))
+    return x if made is None else made
 
 
 def rebuild(structure: Any, leaves: Any) -> Any:
     """The inverse of flatten; leaves is an iterator."""
     if structure is LEAF:
         return next(leaves)
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(rebuild(v, leaves) for v in structure))
-    if isinstance(structure, tuple | list):
-        return type(structure)([rebuild(v, leaves) for v in structure])
+    made = each(structure, lambda v: rebuild(v, leaves))
+    return structure if made is None else made
+
+
+def match(structure: Any, out: Any) -> list[Any]:
+    """What stands in `out` where the structure has its leaves, in their order.
+
+    Raises: ValueError where out is built in another way.
+    """
+    if structure is LEAF:
+        return [out]
+    return [v for part, of in pairs(structure, out) for v in match(part, of)]
+
+
+def pairs(structure: Any, out: Any) -> Iterator[tuple[Any, Any]]:
+    """The parts of a container, beside those of out."""
     if isinstance(structure, dict):
-        return {k: rebuild(v, leaves) for k, v in structure.items()}
-    return structure
+        if not isinstance(out, dict) or out.keys() != structure.keys():
+            raise ValueError(
+                f"compile: expected out as a dict with keys {list(structure)}, got "
+                f"{list(out) if isinstance(out, dict) else type(out).__name__}"
+            )
+        yield from ((v, out[k]) for k, v in structure.items())
+    elif isinstance(structure, tuple | list):
+        if not isinstance(out, tuple | list) or len(out) != len(structure):
+            count = len(out) if isinstance(out, tuple | list) else 1
+            raise ValueError(
+                f"compile: expected out with {len(structure)} parts, got {count}"
+            )
+        yield from zip(structure, out, strict=True)
+    else:
+        for name in fields_of(structure) or ():
+            if not hasattr(out, name):
+                raise ValueError(
+                    f"compile: expected out with a field {name!r}, got "
+                    f"{type(out).__name__}"
+                )
+            yield getattr(structure, name), getattr(out, name)
+
+
+def is_value(x: Any) -> bool:
+    """Whether x is a tensor or an array."""
+    return isinstance(x, Tensor | np.ndarray)
 
 
 def is_argument(x: Any) -> bool:
@@ -67,36 +142,25 @@ def is_argument(x: Any) -> bool:
     return isinstance(x, np.ndarray)
 
 
-class Itself:
-    """Something that is equal to itself alone. It keeps it, so that nothing else can come
-    to have its id."""
-
-    __slots__ = ("thing",)
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Itself) and other.thing is self.thing
-
-    def __hash__(self) -> int:
-        return id(self.thing)
-
-
 def key_of(x: Any) -> Hashable:
     """A hashable stand-in for what is no tensor: equal where a plan may be shared."""
     if isinstance(x, tuple | list):
         return type(x), *map(key_of, x)
     if isinstance(x, dict):
-        return dict, *((k, key_of(v)) for k, v in x.items())
+        return type(x), *((type(k), k, key_of(v)) for k, v in x.items())
+    fields = fields_of(x)
+    if fields is not None:
+        return type(x), *((name, key_of(getattr(x, name))) for name in fields)
     if isinstance(x, float):
-        return float, x.hex() if x == x else "nan"
+        return type(x), x.hex() if x == x else "nan"
+    if isinstance(x, set):
+        return set, frozenset(map(key_of, x))
     if isinstance(x, Tensor):
-        return Itself(x)
+        return Same(x)
     try:
         hash(x)
     except TypeError:
-        return Itself(x)
+        return Same(x)
     return type(x), x
 
 

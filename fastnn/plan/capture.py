@@ -8,8 +8,10 @@ op did, such as reading a value, a replay cannot repeat: it is refused.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import weakref
 from typing import Any
 
 import fastnn
@@ -76,8 +78,8 @@ class Recording(Recorder):
         graph : Graph, complete after finish().
         guards : what .grad of tensors was, where the call read it before it set it.
         used : the modules and optimizers that took part, in order.
-        effects : what no op did, in words.
         variables : the Variables that the function uses, as they were after the call.
+        outside : tensors that were there before, as objects.
         problem : CaptureError or None.
         is_cut : whether a slice was cut off by a size, and so tells nothing of others.
     """
@@ -88,8 +90,9 @@ class Recording(Recorder):
         self.graph = Graph()
         self.guards: dict[Tensor, Tensor | None] = {}
         self.used: dict[Any, None] = {}
-        self.effects: list[str] = []
         self.variables: list[Any] = []
+        self.outside: dict[Tensor, None] = {}
+        self._effects: list[str] = []
         self.problem: CaptureError | None = None
         self.is_cut = False
         self.grad_mode = fastnn.is_grad_enabled()
@@ -97,9 +100,9 @@ class Recording(Recorder):
         self._values: dict[Key, Value] = {}
         self._set: dict[Tensor, None] = {}
         self._constants: dict[Buffer, Tensor] = {}
-        self._kept: dict[
-            Buffer, Any
-        ] = {}  # what constants held before they were written
+        self._first: dict[Buffer, Any] = {}  # what constants held at first
+        self._kept: set[Buffer] = set()  # constants that ops write
+        self._made: list[tuple[Any, str]] = []  # weak references, and lines
         for i, x in enumerate(arguments):
             self._buffers[_core.layout(x)[0]] = Buffer("argument", index=i)
             self.graph.arguments.append(self.value(x))
@@ -140,6 +143,8 @@ class Recording(Recorder):
         results = result if isinstance(result, tuple) else (result,)
         first = inputs[0] if inputs else None
         for k, y in enumerate(results[: len(op.outputs)]):
+            if not (into or (call.in_place and k == 0)):
+                self._made.append((weakref.ref(y), call.where))
             if into:
                 call.outputs.append(self.value(y))
             elif call.in_place and k == 0 and first is not None:
@@ -165,6 +170,13 @@ class Recording(Recorder):
         self._remember(x, buffer)
         if filled:
             self._constants[buffer] = x
+            self._first[buffer] = x.detach().numpy().copy()
+        self._made.append((weakref.ref(x), user_line()))
+
+    def seen(self, x: Tensor) -> None:
+        """Where it is of this call's own memory, it must not outlive the call either."""
+        if self.is_mine():
+            self._made.append((weakref.ref(x), user_line()))
 
     def read(self, x: Tensor, how: str) -> None:
         """Refuses, unless the values are constants."""
@@ -187,7 +199,32 @@ class Recording(Recorder):
     def effect(self, what: str) -> None:
         """Kept: a replay would leave it out."""
         if self.is_mine():
-            self.effects.append(f"{what} ({user_line()})")
+            self.note(f"{what} ({user_line()})")
+
+    def note(self, effect: str) -> None:
+        """An effect, in words."""
+        self._effects.append(effect)
+
+    def effects(self) -> list[str]:
+        """What no op did, in words; tensors that outlive the call, of which a replay would
+        make no others."""
+        for leaf, _ in self.graph.gradients:
+            if leaf.grad is not None and leaf.grad.requires_grad:
+                return self._effects  # create_graph=True: it has kept its graph
+        left = [where for tensor, where in self._made if self._is_left(tensor())]
+        if left:
+            gc.collect()
+            left = [where for tensor, where in self._made if self._is_left(tensor())]
+        kept = [f"a tensor of the call is kept outside it ({where})" for where in left]
+        return self._effects + kept
+
+    def _is_left(self, x: Tensor | None) -> bool:
+        if x is None:
+            return False
+        buffer = self._buffers.get(_core.layout(x)[0])
+        if buffer is None or buffer.kind == "external":
+            return False
+        return all(v is None or v.buffer is not buffer for _, v in self.graph.gradients)
 
     def uses(self, thing: Any) -> None:
         """A module that was called, an optimizer that stepped."""
@@ -200,10 +237,12 @@ class Recording(Recorder):
 
     def refuse(self, why: str, hint: str) -> None:
         """The call cannot be repeated."""
+        if not self.is_mine():
+            return
         error = CaptureError(f"compile: {why} at {user_line()} ({hint})")
+        self.problem = self.problem or error
         if self.strict:
             raise error
-        self.problem = self.problem or error
 
     # ---- values ----
 
@@ -217,6 +256,8 @@ class Recording(Recorder):
         buffer = self._buffers.get(address)
         if buffer is None:
             buffer = self._buffers[address] = Buffer("external", x)
+        if buffer.kind == "external":
+            self.outside[x] = None
         found = self._values.get((id(buffer), offset, dtype, shape, strides))
         return self._remember(x, buffer) if found is None else found
 
@@ -235,8 +276,8 @@ class Recording(Recorder):
 
     def _keep(self, x: Tensor) -> None:
         buffer = self._buffers.get(_core.layout(x)[0])
-        if buffer in self._constants and buffer not in self._kept:
-            self._kept[buffer] = self._constants[buffer].detach().numpy().copy()
+        if buffer in self._constants:
+            self._kept.add(buffer)
 
     # ---- the end ----
 
@@ -251,6 +292,8 @@ class Recording(Recorder):
                 if g is None or g is not self.guards.get(leaf, leaf):
                     graph.gradients.append((leaf, None if g is None else self.value(g)))
         self._settle_constants()
+        for own in (self._set, self._constants, self._first, self._kept):
+            own.clear()  # so that what is left of the call is others'
         for value in graph.roots():
             value.buffer.escapes = value.buffer.kind == "internal"
 
@@ -268,10 +311,16 @@ class Recording(Recorder):
         for buffer, x in self._constants.items():
             if buffer not in self._kept:
                 buffer.tensor = own_memory(x)
+                now = x.detach().numpy()
+                if now.tobytes() != self._first[buffer].tobytes():
+                    self.problem = self.problem or CaptureError(
+                        "compile: the memory of a constant was written by no op (hint: "
+                        "write the tensor, not the array that it was made from)"
+                    )
                 continue
             whole = next(v for k, v in self._values.items() if k[0] == id(buffer))
             buffer.kind, buffer.tensor = "internal", None
-            kept = fastnn.tensor(self._kept[buffer])
+            kept = fastnn.tensor(self._first[buffer])
             source = Value(Buffer("constant", kept), x.dtype, kept.shape, kept.stride())
             out = Value(buffer, whole.dtype, whole.shape, whole.strides, whole.offset)
             first.append(Call(copy_, [whole, source], (), [out]))

@@ -47,6 +47,7 @@ class Comparison:
         self.batch = batch
         self._new_of: dict[Value, Value] = {}
         self._old_of: dict[Value, Value] = {}
+        self._grads = list(old.guards.values())
         self._notes: list[Any] = []  # functions that note scales, run at the end
         self._graphs(old.graph, new.graph)
         self._surroundings(old, new)
@@ -153,6 +154,11 @@ class Comparison:
             x, y = a.buffer.tensor, b.buffer.tensor
             assert x is not None and y is not None
             if layouts[0] != layouts[1] or not _core.same_storage(x, y):
+                if any(g is not None and _core.same_storage(g, x) for g in self._grads):
+                    raise Difference(
+                        f"{where} is a gradient made anew outside for each call (hint: "
+                        "call backward() inside, or zero_grad(set_to_none=False))"
+                    )
                 raise Difference(f"{where} is a tensor made anew for each call")
         elif kinds[0] == "constant":
             same_constant(a, b, where)
@@ -190,7 +196,7 @@ class Comparison:
             h = new.guards[x]
             if (g is None) != (h is None):
                 raise Difference("a gradient was there before one alone")
-            if g is not None and h is not None and not _core.same_storage(g, h):
+            if g is not None and h is not None and _core.layout(g) != _core.layout(h):
                 raise Difference("a gradient was another tensor")
         if list(old.used) != list(new.used):
             raise Difference("other modules were called")

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastnn import _core
 from fastnn._core import Arena, Folded, Replay, Tensor, dtype_number
-from fastnn.plan.arguments import LEAF, contiguous, rebuild
+from fastnn.plan.arguments import LEAF, contiguous, match, rebuild
 from fastnn.plan.capture import Recording
 from fastnn.plan.explain import explain, to_dot
 from fastnn.plan.graph import Buffer, Graph
@@ -17,6 +17,7 @@ from fastnn.plan.report import Memory, Profile, memory, profile, resized
 from fastnn.plan.surroundings import Surroundings
 
 REPLAYS = 32  # sizes that a plan stays bound to
+ENOUGH = 3  # sizes at which recordings agree, for a plan to be trusted with all others
 
 
 class Plan:
@@ -28,6 +29,8 @@ class Plan:
         sizes : the first dimension of each argument (None for those without dimensions).
         batch : numbers of the arguments whose first dimension follows the batch.
         optimise : callable(Graph, inference) -> Graph: the passes.
+        arena : memory that replays share.
+        reach : callable() -> Modules and Optimizers that the function names.
 
     Attributes:
         recorded : Graph as recorded.
@@ -43,12 +46,15 @@ class Plan:
         batch: frozenset[int],
         optimise: Callable[..., Graph],
         arena: Arena,
+        reach: Callable[[], list[Any]],
     ) -> None:
         self.recording = recording
         self.recorded = recording.graph
         self.structure = structure
         self.sizes = sizes
         self.batch = batch
+        self.agreed = {sizes}  # where a recording did the same
+        self.refuted = False  # one did not
         self.grad_mode = recording.grad_mode
         self._arena = arena
         written = {b for call in self.recorded.calls for b in call.writes}
@@ -58,13 +64,13 @@ class Plan:
         self.graph = optimise(self.recorded, inference=self.inference)
         self._folded = self._fold()
         self._lowered = Lowered(self.graph)
-        self.surroundings = Surroundings(recording.used, self._outside())
+        self.surroundings = Surroundings(recording.used, self._outside(), reach)
         self.checked = _core.structure_version()
         self._replays: OrderedDict[tuple[int | None, ...], Replay] = OrderedDict()
 
     def _outside(self) -> list[Tensor]:
         """The tensors that were there before, each once."""
-        found: dict[Tensor, None] = {}
+        found = dict(self.recording.outside)
         for buffer in self._buffers():
             if buffer.kind == "external" and buffer.tensor is not None:
                 found[buffer.tensor] = None
@@ -100,8 +106,12 @@ class Plan:
 
     def takes(self, sizes: tuple[int | None, ...]) -> bool:
         """Whether it is for arguments of these first dimensions."""
-        if sizes == self.sizes:
+        if sizes in self.agreed:
             return True
+        return self.follows(sizes) and len(self.agreed) >= ENOUGH and not self.refuted
+
+    def follows(self, sizes: tuple[int | None, ...]) -> bool:
+        """Whether these are the plan's own sizes at another batch size."""
         if not self.batch:
             return False
         follow = {n for i, n in enumerate(sizes) if i in self.batch}
@@ -138,7 +148,7 @@ class Plan:
             if g is None or expected is None:
                 if g is not expected:
                     return False
-            elif not _core.same_storage(g, expected):
+            elif _core.layout(g) != _core.layout(expected):
                 return False
         return True
 
@@ -172,6 +182,7 @@ class Plan:
             self._arena,
             [number[v] for v in graph.outputs],
             None if plain else self._rebuild,
+            self._targets,
             [(p, None if v is None else number[v]) for p, v in graph.gradients],
             list(self.recording.guards.items()),
             [
@@ -187,6 +198,9 @@ class Plan:
 
     def _rebuild(self, tensors: list[Tensor]) -> Any:
         return rebuild(self.structure, iter(tensors))
+
+    def _targets(self, out: Any) -> list[Any]:
+        return match(self.structure, out)
 
     # ---- what it does, and what that takes ----
 

@@ -5,10 +5,10 @@ Their attributes are compared with what they were, where the core says that anyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastnn._core import Tensor
+from fastnn._core import Tensor, hooks_of
 from fastnn.nn import Module
 from fastnn.optim.optimizer import Optimizer
 
@@ -20,13 +20,20 @@ class Surroundings:
     """Modules with all below them, optimizers, and tensors outside, as they are now.
 
     Parameters:
-        things : Modules and Optimizers.
+        things : Modules and Optimizers that took part.
         tensors : leaves that the calls use.
+        reach : callable() -> what else the function names: Modules and Optimizers.
     """
 
-    def __init__(self, things: Iterable[Any], tensors: Iterable[Tensor]) -> None:
+    def __init__(
+        self,
+        things: Iterable[Any],
+        tensors: Iterable[Tensor],
+        reach: Callable[[], list[Any]],
+    ) -> None:
         self._things = list(things)
         self._tensors = list(tensors)
+        self._reach = reach
         self._facts = self._look()
 
     def unchanged(self) -> bool:
@@ -36,11 +43,16 @@ class Surroundings:
 
     def _look(self) -> Facts:
         facts: Facts = []
-        for thing in self._things:
+        reached = self._reach()
+        facts += [(x, "reached") for x in reached]
+        for thing in dict.fromkeys(self._things + reached):
             facts += (
                 of_module(thing) if isinstance(thing, Module) else of_optimizer(thing)
             )
-        facts += [(x, x.requires_grad, x.data_ptr(), x.shape) for x in self._tensors]
+        facts += [
+            (x, x.requires_grad, x.data_ptr(), x.shape, x.stride(), hooks_of(x))
+            for x in self._tensors
+        ]
         return facts
 
 
@@ -55,11 +67,15 @@ def of_module(module: Module) -> Facts:
 
 
 def of_optimizer(optimizer: Optimizer) -> Facts:
-    """Groups, their options (of numbers, whether they are 0), and state."""
-    facts: Facts = []
+    """Attributes; groups, their options (of numbers that no step saw, whether they are 0),
+    and state."""
+    apart = ("param_groups", "state")
+    facts: Facts = [
+        (optimizer, k, v) for k, v in optimizer.__dict__.items() if k not in apart
+    ]
     for group in optimizer.param_groups:
         for name, value in group.items():
-            if name in optimizer.hyperparameters:
+            if name in optimizer.hyperparameters and name not in group.exact:
                 value = (
                     [bool(v) for v in value]
                     if isinstance(value, tuple)

@@ -22,6 +22,7 @@ from fastnn.optim.optimizer import Optimizer
 
 PACKAGE = os.path.dirname(os.path.abspath(fastnn.__file__)) + os.sep
 CONTAINERS = (list, dict, set)
+MANY = 64  # parts of a container that are looked at
 
 
 class Variable(NamedTuple):
@@ -44,6 +45,15 @@ def weighs_sizes(function: Any, modules: Iterable[Any] = ()) -> bool:
     return any(map(_weighs, _walked(function, modules).codes))
 
 
+def reachable(*roots: Any) -> list[Any]:
+    """Modules and Optimizers that functions name, or hold as defaults or bound arguments,
+    whether they take part or not."""
+    walk = _Walk()
+    for root in roots:
+        walk.visit(root)
+    return list(walk.things)
+
+
 def _walked(function: Any, modules: Iterable[Any]) -> _Walk:
     walk = _Walk()
     walk.visit(function)
@@ -53,7 +63,7 @@ def _walked(function: Any, modules: Iterable[Any]) -> _Walk:
     return walk
 
 
-def changed(before: list[Variable], after: list[Variable]) -> str:
+def difference(before: list[Variable], after: list[Variable]) -> str:
     """The name of a variable that a call has changed, or ""."""
     now = {(id(v.holder), v.name): v for v in after}
     for v in before:
@@ -75,6 +85,7 @@ class _Walk:
     def __init__(self) -> None:
         self.found: list[Variable] = []
         self.codes: list[types.CodeType] = []
+        self.things: dict[Any, None] = {}
         self._seen: set[int] = set()
         self._held: list[Any] = []  # so that no id comes twice
 
@@ -84,20 +95,26 @@ class _Walk:
             return
         self._seen.add(id(x))
         self._held.append(x)
+        if isinstance(x, Module | Optimizer):
+            self.things[x] = None
         if isinstance(x, functools.partial):
-            self.visit(x.func)
+            self._all([x.func, *x.args, *x.keywords.values()])
         elif isinstance(x, types.MethodType):
             used = (
                 frozenset(_names(x.__func__.__code__))
                 if _is_python(x.__func__)
                 else names
             )
-            self.visit(x.__func__)
+            self._all([x.__func__, x.__self__])
             self._attributes(x.__self__, used)
         elif isinstance(x, types.FunctionType):
             self._function(x)
         elif isinstance(x, Module):
             self.visit(vars(x).get("forward", type(x).forward))
+        elif isinstance(x, tuple | list) and len(x) <= MANY:
+            self._all(x)
+        elif isinstance(x, dict) and len(x) <= MANY:
+            self._all(x.values())
         elif not isinstance(x, Tensor | Optimizer | type | types.ModuleType):
             call = vars(type(x)).get("__call__")
             if isinstance(call, types.FunctionType):
@@ -105,11 +122,16 @@ class _Walk:
                 names = names | frozenset(_names(call.__code__))
             self._attributes(x, names)
 
+    def _all(self, parts: Iterable[Any]) -> None:
+        for part in parts:
+            self.visit(part)
+
     def _function(self, f: types.FunctionType) -> None:
         code = f.__code__
         if code.co_filename.startswith(PACKAGE):
             return
         self.codes.append(code)
+        self._all([*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()])
         names = frozenset(_names(code))
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             try:

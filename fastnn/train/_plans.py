@@ -18,7 +18,8 @@ def one_step(
     """A step of train_step(): (loss, output, whether all was finite if that is watched)."""
     trainer.flag = None
     loss, output = trainer.train_step(inputs, target)
-    return loss, output, trainer.flag
+    flag, trainer.flag = trainer.flag, None  # nothing of a step may be kept beside it
+    return loss, output, flag
 
 
 class Plans:

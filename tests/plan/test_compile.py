@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -623,7 +624,9 @@ def test_many_sizes_in_bounded_memory():
     assert len(recorded) <= 4
     shape = fastnn.compile(lambda x: (x * 2).sum())
     for k in range(1, 301):
-        assert shape(fastnn.ones(2, k)).item() == 4 * k
+        with warnings.catch_warnings():  # 256 kinds of calls, none of them twice
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert shape(fastnn.ones(2, k)).item() == 4 * k
     assert len(shape.plans) <= 64
     assert len(shape._families) <= 128
 
