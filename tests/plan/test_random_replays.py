@@ -162,6 +162,33 @@ def test_random_programs(block, threads):
         assert dynamic > 1  # many serve all sizes with one plan
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_random_programs_into_memory_that_is_given():
+    with np.errstate(all="ignore"), fastnn.no_grad():
+        for seed in range(500, 550):
+            function = program(seed)
+            compiled = fastnn.compile(lambda x, y, f=function: tuple(unpacked(f(x, y))))
+            for k, n in enumerate([8, 12, 8, 11, 33, 8]):
+                given = batches(seed, n)
+                fastnn.manual_seed(7)
+                expected = [v.clone() for v in unpacked(function(*given))]
+                room = [fastnn.zeros(v.numel() + 64, dtype=v.dtype) for v in expected]
+                out = [
+                    given[0] if k == 5 and v.shape == (n, 64) and i == 0 else
+                    r[: v.numel()].reshape(v.shape)
+                    for i, (r, v) in enumerate(zip(room, expected, strict=True))
+                ]  # fmt: skip
+                if any(
+                    v.dtype is not o.dtype for v, o in zip(expected, out, strict=True)
+                ):
+                    continue
+                fastnn.manual_seed(7)
+                compiled(*given, out=tuple(out))
+                assert_same_bits(out, expected, f"seed {seed}, batch {n}")
+                for r, v in zip(room, expected, strict=True):
+                    assert not r[v.numel() :].any().item()
+
+
 # ---- training ---------------------------------------------------------------------------
 
 OPTIMIZERS = [
