@@ -216,7 +216,7 @@ class Recording(Recorder):
             gc.collect()
             left = [where for tensor, where in self._made if self._is_left(tensor())]
         kept = [f"a tensor of the call is kept outside it ({where})" for where in left]
-        return self._effects + kept
+        return kept + self._effects
 
     def _is_left(self, x: Tensor | None) -> bool:
         if x is None:
