@@ -92,6 +92,7 @@ class Recording(Recorder):
         self.used: dict[Any, None] = {}
         self.variables: list[Any] = []
         self.outside: dict[Tensor, None] = {}
+        self.changed = ""  # one of them that the call changed
         self._effects: list[str] = []
         self.problem: CaptureError | None = None
         self.is_cut = False
@@ -199,11 +200,7 @@ class Recording(Recorder):
     def effect(self, what: str) -> None:
         """Kept: a replay would leave it out."""
         if self.is_mine():
-            self.note(f"{what} ({user_line()})")
-
-    def note(self, effect: str) -> None:
-        """An effect, in words."""
-        self._effects.append(effect)
+            self._effects.append(f"{what} ({user_line()})")
 
     def effects(self) -> list[str]:
         """What no op did, in words; tensors that outlive the call, of which a replay would
@@ -216,7 +213,8 @@ class Recording(Recorder):
             gc.collect()
             left = [where for tensor, where in self._made if self._is_left(tensor())]
         kept = [f"a tensor of the call is kept outside it ({where})" for where in left]
-        return kept + self._effects
+        last = [f"variable {self.changed!r} was changed"] if self.changed else []
+        return self._effects + kept + last
 
     def _is_left(self, x: Tensor | None) -> bool:
         if x is None:

@@ -229,9 +229,7 @@ class CompiledFunction(Compiled):
                 hand_back(original, x, shield)
         self._used = list(recording.used)
         recording.variables = variables(self.function, self._used)
-        name = difference(before, recording.variables)
-        if name:
-            recording.note(f"variable {name!r} was changed")
+        recording.changed = difference(before, recording.variables)
         if self.dynamic is None and weighs_sizes(self.function, self._used):
             recording.is_cut = True
         if recording.problem is None:

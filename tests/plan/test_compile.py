@@ -663,13 +663,20 @@ def test_numbers_that_follow_the_batch():
         assert len(compiled.plans) <= plans
 
 
-def test_a_function_that_decides_by_the_batch():
+@pytest.mark.parametrize("dynamic", [None, False])
+def test_a_function_that_decides_by_the_batch(dynamic):
     def function(x):
         return x * 2 if x.shape[0] > 5 else x * 3
 
-    compiled = fastnn.compile(function, dynamic=False)
-    for n in (3, 3, 3, 8, 8, 8, 4, 4, 3, 8):
+    compiled = fastnn.compile(function, dynamic=dynamic)
+    for n in (3, 3, 3, 4, 4, 2, 2, 8, 8, 8, 4, 4, 3, 8, 9, 7, 5, 6):
         assert compiled(fastnn.ones(n)).tolist() == [2 if n > 5 else 3] * n
+    promised = fastnn.compile(
+        lambda x: x * 2 if x.ndim == len(x.shape) else x, dynamic=True
+    )
+    for n in (2, 3, 4, 5, 6):
+        assert promised(fastnn.ones(n)).tolist() == [2] * n
+    assert len(promised.plans) == 1
 
 
 # ---- what cannot be ---------------------------------------------------------------------
