@@ -30,6 +30,7 @@ typedef enum {
     FNN_ERR_TYPE,   /* wrong dtype                 -> TypeError */
     FNN_ERR_INDEX,  /* index or label out of range -> IndexError */
     FNN_ERR_MEMORY, /* no memory                   -> MemoryError */
+    FNN_ERR_BUG,    /* a rule of ours is broken    -> RuntimeError */
 } fnn_status;
 
 typedef struct {

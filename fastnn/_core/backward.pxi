@@ -167,7 +167,8 @@ cdef object seed(Tensor root, gradient):
     cdef Tensor g
     if not root.tracked:
         raise RuntimeError("backward: expected a tensor that was recorded, got one that does "
-                           "not require grad")
+                           "not require grad (hint: results of a compiled function carry no "
+                           "graph; call backward() inside it)")
     check_view("backward", root)
     if gradient is None:
         if fnn_numel(&root.t) != 1:

@@ -15,7 +15,7 @@ cdef extern from "core.h" nogil:
     int FNN_MAX_DIMS
     int FNN_MAX_ATTRS
     ctypedef int fnn_status
-    int FNN_OK, FNN_ERR_VALUE, FNN_ERR_TYPE, FNN_ERR_INDEX, FNN_ERR_MEMORY
+    int FNN_OK, FNN_ERR_VALUE, FNN_ERR_TYPE, FNN_ERR_INDEX, FNN_ERR_MEMORY, FNN_ERR_BUG
     ctypedef struct fnn_error:
         char text[512]
     int FNN_BOOL, FNN_UINT8, FNN_INT32, FNN_INT64, FNN_FLOAT32, FNN_FLOAT64, FNN_N_DTYPES

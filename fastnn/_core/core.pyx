@@ -11,7 +11,10 @@ One extension module from a few parts:
     tape.pxi     Node: a recorded call
     backward.pxi the backward pass over nodes
     interop.pxi  NumPy, DLPack, scalars, pickling
-    plan.pxi     plans: programs, replays, the way into a compiled function
+    capture.pxi  what recording a function needs of tensors
+    program.pxi  programs, and the memory that they run in
+    replay.pxi   a program bound to shapes
+    compiled.pxi the way into a compiled function
     group.pxi    groups of calls by themselves, for tests
 """
 
@@ -43,7 +46,10 @@ include "writes.pxi"
 include "tape.pxi"
 include "backward.pxi"
 include "interop.pxi"
-include "plan.pxi"
+include "capture.pxi"
+include "program.pxi"
+include "replay.pxi"
+include "compiled.pxi"
 include "group.pxi"
 
 

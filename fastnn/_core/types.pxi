@@ -118,4 +118,6 @@ cdef object error(fnn_status status, const char *text):
         raise IndexError(message)
     if status == FNN_ERR_MEMORY:
         raise MemoryError(message)
+    if status == FNN_ERR_BUG:
+        raise RuntimeError(message)
     raise ValueError(message)

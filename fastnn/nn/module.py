@@ -15,7 +15,7 @@ import fastnn
 from fastnn._core import Tensor, touch_structure
 from fastnn.nn._state import LoadResult, load
 from fastnn.nn.hooks import Hook, RemovableHandle, call_with_hooks
-from fastnn.nn.parameter import Parameter, convert
+from fastnn.nn.parameter import Parameter, clear_grad, convert
 from fastnn.ops import _record
 
 if TYPE_CHECKING:
@@ -591,17 +591,6 @@ class Module:
         from fastnn.nn.summary import summarize  # here: it needs this file
 
         return summarize(self, input_shape, dtype)
-
-
-def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
-    """Drop a tensor's gradient, or fill it with zeros."""
-    if set_to_none:
-        parameter.grad = None
-        return
-    grad = parameter.grad
-    if grad is not None:
-        with fastnn.no_grad():
-            grad.detach_().zero_()
 
 
 def _changed(what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import fastnn
 from fastnn._core import Tensor
 
 
@@ -39,3 +40,14 @@ def convert(tensor: Tensor, dtype: Any) -> None:
     tensor.requires_grad_(wanted)
     if grad is not None:
         tensor.grad = grad.detach().to(dtype)
+
+
+def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
+    """Drop a tensor's gradient, or fill it with zeros."""
+    if set_to_none:
+        parameter.grad = None
+        return
+    grad = parameter.grad
+    if grad is not None:
+        with fastnn.no_grad():
+            grad.detach_().zero_()

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import fastnn
 from fastnn._core import Tensor, touch_structure
-from fastnn.nn.module import clear_grad
+from fastnn.nn.parameter import clear_grad
 from fastnn.ops import _record
 from fastnn.ops.optim import optimizer_step
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 import fastnn
+from fastnn import nn
 
 
 def bits(x):
@@ -36,3 +37,36 @@ def alike(program):
     assert len(expected) == len(got) > 0
     wrong = [k for k, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b]
     assert not wrong
+
+
+RNG = np.random.default_rng(0)
+
+
+def array(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def network(p=0.2):
+    fastnn.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(8, 16),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(16, 16),
+        nn.Tanh(),
+        nn.Linear(16, 3),
+    )
+
+
+def check(function, *calls):
+    """function compiled gives what it gives, for each arguments of calls."""
+    compiled = fastnn.compile(function)
+    for args in calls:
+        expected = bits(function(*args))
+        assert bits(compiled(*args)) == expected
+    return compiled
+
+
+def call(function, x, times):
+    for _ in range(times):
+        function(x)
