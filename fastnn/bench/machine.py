@@ -1,9 +1,10 @@
 """What the machine can do at best: multiply-adds a second, bytes a second from each cache.
 
 The peak is a loop of fused multiply-adds in registers. Bandwidth is that of adding two
-arrays into a third, or of copying one into another, whichever is faster, in arrays that
-fill half of a cache; bytes are those that the program reads and writes. A call's own
-overhead, that of the same call on sixteen numbers, is taken off.
+arrays into a third, of adding one to another in place (which reads nothing only to write
+it), or of copying, whichever is faster, in arrays that fill half of a cache; bytes are those
+that the program reads and writes. A call's own overhead, that of the same call on sixteen
+numbers, is taken off.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ ASSUMED = (("L1", 32 << 10, 1), ("L2", 512 << 10, 1), ("L3", 8 << 20, 256))
 DTYPES = (fastnn.float32, fastnn.float64)
 MOST_BYTES = 1 << 30  # of the arrays that stand for memory
 FEW = 16  # numbers in one vector
+# ops that stream: how many arrays, and how often one of them is read or written
+PASSES = {"add": (3, 3), "add_": (2, 3), "copy": (2, 2)}
 
 
 class Level(NamedTuple):
@@ -205,25 +208,27 @@ def stream(size: int, threads: int) -> float:
     before = fastnn.get_num_threads()
     fastnn.set_num_threads(threads)
     try:
-        runs: dict[tuple[int, int], Callable[[], Any]] = {}
-        moved: dict[int, int] = {}
-        for arrays, name in ((3, "add"), (2, "copy")):
+        runs: dict[tuple[str, int], Callable[[], Any]] = {}
+        moved: dict[str, int] = {}
+        for name, (arrays, passes) in PASSES.items():
             n = max(2 * FEW, size // 4 // arrays // FEW * FEW)
-            moved[arrays] = 4 * arrays * (n - FEW)
+            moved[name] = 4 * passes * (n - FEW)
             for count in (n, FEW):
-                runs[arrays, count] = into(_core.op_named(name), arrays - 1, count)
+                runs[name, count] = over(_core.op_named(name), arrays, count)
         times = race(runs, rounds=11, budget=4e-3)
         rates = []
-        for (arrays, count), long in times.items():
+        for (name, count), long in times.items():
             if count > FEW:
-                net = long.best - times[arrays, FEW].best
-                rates.append(moved[arrays] / max(net, 1e-12))
+                net = long.best - times[name, FEW].best
+                rates.append(moved[name] / max(net, 1e-12))
         return max(rates)
     finally:
         fastnn.set_num_threads(before)
 
 
-def into(op: Any, inputs: int, n: int) -> Callable[[], Any]:
-    """The op on that many arrays of n numbers, into one that is there."""
-    out, *xs = (fastnn.ones(n) for _ in range(inputs + 1))
+def over(op: Any, arrays: int, n: int) -> Callable[[], Any]:
+    """The op on that many arrays of n numbers; the first is written."""
+    out, *xs = (fastnn.zeros(n) for _ in range(arrays))
+    if "inplace" in op.flags:
+        return lambda: op(out, *xs)
     return lambda: op.into(out, *xs)
