@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 
 import pytest
+from test_runtime import python
 
 # Counts what the process asks of the C library, and can forbid system calls.
 SHIM = r"""
@@ -126,19 +126,13 @@ def test_a_replay_asks_nothing_of_the_system(tmp_path):
         check=True,
     )
 
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(shim),
-        "FASTNN_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    one = {"FASTNN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     results = [
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(shim), how],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
+        python(
+            f"import sys; sys.argv[1:] = [{str(shim)!r}, {how!r}]\n" + PROGRAM,
+            tmp_path,
+            LD_PRELOAD=str(shim),
+            **one,
         )
         for how in ("run", "break")
     ]
