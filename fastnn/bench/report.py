@@ -21,7 +21,8 @@ Every contestant takes its turn in one process for each number of threads, on th
 and with the same number of threads; a figure is the median over the rounds, and the spread
 is half the distance of the quartiles. Before anything is timed, the results are compared:
 outputs and gradients, the losses of the first steps of training, parameters after some steps
-of an optimizer.
+of an optimizer. OpenBLAS's idle threads are told to sleep early (OPENBLAS_THREAD_TIMEOUT),
+since they would spin through the others' turns.
 
 - **Of the floor**: the time that the machine's peak of multiply-adds or its bandwidth
   (whichever takes longer) would allow, as a share of the time taken. It is not within reach
