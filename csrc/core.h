@@ -88,6 +88,9 @@ typedef struct {
 int64_t fnn_numel(const fnn_tensor *t);
 bool fnn_is_contiguous(const fnn_tensor *t);
 void fnn_set_contiguous(fnn_tensor *t); /* fills stride from shape */
+bool fnn_same_shape(const fnn_tensor *a, const fnn_tensor *b);
+/* Whether a and b are the same elements: of one dtype and shape, lying alike. */
+bool fnn_same_layout(const fnn_tensor *a, const fnn_tensor *b);
 /* "(2, 3)" into buffer; returns buffer. */
 const char *fnn_shape_text(const fnn_tensor *t, char *buffer, size_t size);
 #define FNN_SHAPE(t) fnn_shape_text((t), (char[160]){0}, 160)

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -49,6 +50,19 @@ bool fnn_is_contiguous(const fnn_tensor *t) {
         }
     }
     return contiguous;
+}
+
+static bool same_numbers(const int64_t *a, const int64_t *b, int n) {
+    return memcmp(a, b, sizeof *a * (size_t)n) == 0;
+}
+
+bool fnn_same_shape(const fnn_tensor *a, const fnn_tensor *b) {
+    return a->ndim == b->ndim && same_numbers(a->shape, b->shape, a->ndim);
+}
+
+bool fnn_same_layout(const fnn_tensor *a, const fnn_tensor *b) {
+    return a->data == b->data && a->dtype == b->dtype && fnn_same_shape(a, b) &&
+           same_numbers(a->stride, b->stride, a->ndim);
 }
 
 /* A zero dimension counts as one, as in NumPy and PyTorch: strides stay positive. */

@@ -435,7 +435,7 @@ class Arena:
 
 class Folded:
     sources: list[Tensor]
-    def __init__(self, sources: list[Tensor], refold: Callable[[], None]) -> None: ...
+    def __init__(self, sources: list[Tensor], refold: Callable[[], object]) -> None: ...
 
 class Replay:
     program: Program

@@ -104,7 +104,6 @@ def fit(
     from tqdm import tqdm
 
     loader: Any = DataLoader(TensorDataset(*train), batch_size=BATCH, shuffle=True)
-    criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     scheduler = lr_scheduler.OneCycleLR(
         optimizer,
@@ -113,15 +112,9 @@ def fit(
         steps_per_epoch=len(loader),
         cycle_momentum=False,
     )
-
-    def training_step(x: Tensor, y: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss: Tensor = criterion(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step = fastnn.compile(training_step) if compiled else training_step
+    step = training_step(model, optimizer)
+    if compiled:
+        step = fastnn.compile(step)
     history: list[Epoch] = []
     seconds = 0.0
     terminal = sys.stdout.isatty()
@@ -157,6 +150,22 @@ def fit(
                 f"{training:8.1%}   {held_out:8.1%}"
             )
     return history, seconds
+
+
+def training_step(
+    model: nn.Module, optimizer: optim.Optimizer
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """One step on a batch: loss, gradients, update; returns the loss."""
+    criterion = nn.CrossEntropyLoss()
+
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def evaluate(model: nn.Module, data: Split) -> tuple[float, float]:
@@ -231,18 +240,9 @@ def race(batch: Split) -> None:
 
 
 def fastnn_step(model: nn.Module, batch: Split) -> Callable[[], float]:
-    """One compiled training step: loss, gradients, momentum, update; returns the loss."""
-    criterion = nn.CrossEntropyLoss()
+    """One compiled training step with momentum; returns the loss."""
     optimizer = optim.SGD(model.parameters(), lr=RACE_LR, momentum=MOMENTUM)
-
-    @fastnn.compile
-    def step(x: Tensor, y: Tensor) -> Tensor:
-        optimizer.zero_grad()
-        loss: Tensor = criterion(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = fastnn.compile(training_step(model, optimizer))
     return lambda: float(step(batch.images, batch.labels).item())
 
 

@@ -263,8 +263,7 @@ fnn_status fnn_infer_inplace(fnn_call *c) {
     const fnn_tensor *x = c->in[0];
     fnn_tensor *y = &c->out[0];
     FNN_TRY(fnn_broadcast(c));
-    if (y->ndim != x->ndim ||
-        memcmp(y->shape, x->shape, sizeof(int64_t) * (size_t)x->ndim) != 0) {
+    if (!fnn_same_shape(y, x)) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
                         "%s: expected a shape that broadcasts to %s, got %s",
                         c->op->name, FNN_SHAPE(x), FNN_SHAPE(c->in[1]));

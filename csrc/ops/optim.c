@@ -170,11 +170,6 @@ static fnn_step_fn kernel(int algorithm, int dtype) {
 
 /* ---- checks -------------------------------------------------------------------------- */
 
-static bool same_shape(const fnn_tensor *a, const fnn_tensor *b) {
-    return a->ndim == b->ndim && a->dtype == b->dtype &&
-           memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0;
-}
-
 /* The name of tensor i's input, from the row. */
 static const char *name_of(const fnn_call *c, int i, char *name, size_t size) {
     const char *p = c->op->inputs;
@@ -222,7 +217,8 @@ fnn_status fnn_infer_step(fnn_call *c) {
         } else if (!fnn_is_float(t->dtype)) {
             return fnn_fail(c->err, FNN_ERR_TYPE, "%s: expected float %s, got %s",
                             c->op->name, INPUT_NAME(i), fnn_dtype_name(t->dtype));
-        } else if (!same_shape(t, p) || !fnn_is_contiguous(t)) {
+        } else if (t->dtype != p->dtype || !fnn_same_shape(t, p) ||
+                   !fnn_is_contiguous(t)) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "%s: expected contiguous %s like the parameter, %s %s, got "
                             "%s %s at position %d",

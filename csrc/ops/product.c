@@ -195,8 +195,7 @@ fnn_status fnn_infer_linear(fnn_call *c) {
     fnn_set_contiguous(y);
     if (r != NULL) {
         FNN_TRY(fnn_expect_same_dtype(c, 0, 3, "x and residual"));
-        if (r->ndim != y->ndim ||
-            memcmp(r->shape, y->shape, sizeof(int64_t) * (size_t)y->ndim) != 0) {
+        if (!fnn_same_shape(r, y)) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "%s: expected residual of shape %s, got %s", c->op->name,
                             FNN_SHAPE(y), FNN_SHAPE(r));

@@ -176,9 +176,7 @@ static fnn_status infer(fnn_exec *e, int i, int64_t batch, int threads,
     }
     FNN_TRY(op->infer(c));
     if (given->into) {
-        if (beside[0].dtype != out->dtype || beside[0].ndim != out->ndim ||
-            memcmp(beside[0].shape, out->shape, sizeof(int64_t) * (size_t)out->ndim) !=
-                0) {
+        if (beside[0].dtype != out->dtype || !fnn_same_shape(&beside[0], out)) {
             return fnn_fail(err, FNN_ERR_VALUE, "%s: expected out of %s %s, got %s %s",
                             op->name, fnn_dtype_name(beside[0].dtype),
                             FNN_SHAPE(&beside[0]), fnn_dtype_name(out->dtype),

@@ -20,11 +20,6 @@ static int64_t round_up(int64_t n, int64_t unit) {
 }
 static int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
-static bool same_shape(const fnn_tensor *a, const fnn_tensor *b) {
-    return a->ndim == b->ndim &&
-           memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0;
-}
-
 static bool is_elementwise(const fnn_call *c) {
     fnn_status (*run)(fnn_call *) = c->op->run[FNN_CPU_DEVICE];
     int dtype = c->out[0].dtype;
@@ -111,7 +106,7 @@ static bool add_member(fnn_group_plan *p, const fnn_call *c, bool scratch) {
     int kernel = c->op->kernel, dtype = fnn_map_dtype(c);
     if (p->members == 0) {
         p->n = fnn_numel(y);
-    } else if (!same_shape(y, p->member[0].op[0].t)) {
+    } else if (!fnn_same_shape(y, p->member[0].op[0].t)) {
         return false;
     }
     member *m = &p->member[p->members];

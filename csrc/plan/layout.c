@@ -9,12 +9,6 @@
 
 /* ---- in place ----------------------------------------------------------------------- */
 
-static bool same_layout(const fnn_tensor *a, const fnn_tensor *b) {
-    return a->dtype == b->dtype && a->ndim == b->ndim && a->data == b->data &&
-           memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->ndim) == 0 &&
-           memcmp(a->stride, b->stride, sizeof(int64_t) * (size_t)a->ndim) == 0;
-}
-
 /* Whether call i, and those of its group before it, read a buffer nowhere but where i
  * writes: in a group, what i writes of one block comes before what they read of the next. */
 static bool read_alike(const fnn_exec *e, int i, int buffer) {
@@ -24,7 +18,7 @@ static bool read_alike(const fnn_exec *e, int i, int buffer) {
         for (int k = 0; k < given->n_in; k++) {
             int v = given->in[k];
             if (v >= 0 && e->program->values[v].buffer == buffer &&
-                !same_layout(e->calls[j].in[k], to)) {
+                !fnn_same_layout(e->calls[j].in[k], to)) {
                 return false;
             }
         }
@@ -50,7 +44,7 @@ static void share_with_operand(fnn_exec *e, int i, const int *last, const bool *
     for (int k = 0; k < c->n_in; k++) {
         int from = given->in[k] < 0 ? -1 : values[given->in[k]].buffer;
         if (!in_arena(e, from) || e->places[from].bytes < 0 || last[from] != i ||
-            e->bytes[from] != e->bytes[to] || !same_layout(c->in[k], c->out)) {
+            e->bytes[from] != e->bytes[to] || !fnn_same_layout(c->in[k], c->out)) {
             continue;
         }
         if (read_alike(e, i, from) && owner(e, from) != to) {

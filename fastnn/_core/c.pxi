@@ -43,6 +43,8 @@ cdef extern from "core.h" nogil:
     int64_t fnn_numel(const fnn_tensor *t)
     bint fnn_is_contiguous(const fnn_tensor *t)
     void fnn_set_contiguous(fnn_tensor *t)
+    bint fnn_same_shape(const fnn_tensor *a, const fnn_tensor *b)
+    bint fnn_same_layout(const fnn_tensor *a, const fnn_tensor *b)
     ctypedef struct fnn_range:
         const char *lo
         const char *hi

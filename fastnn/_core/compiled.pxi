@@ -82,27 +82,6 @@ cdef fnn_tensor tensor_at(object x):
     return t
 
 
-cdef bint same_shape(const fnn_tensor *a, const fnn_tensor *b):
-    cdef int d
-    if a.ndim != b.ndim:
-        return False
-    for d in range(a.ndim):
-        if a.shape[d] != b.shape[d]:
-            return False
-    return True
-
-
-cdef bint same_look(const fnn_tensor *a, const fnn_tensor *b):
-    """Whether two tensors are the same elements of one storage."""
-    cdef int d
-    if a.storage != b.storage or a.data != b.data or not same_shape(a, b):
-        return False
-    for d in range(a.ndim):
-        if a.stride[d] != b.stride[d]:
-            return False
-    return True
-
-
 cdef bint within(const fnn_tensor *t, const fnn_storage *s):
     cdef const char *lo
     cdef const char *hi

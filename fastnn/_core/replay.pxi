@@ -123,7 +123,9 @@ cdef class Replay:
             if expected is None:
                 if leaf.gradient is not None:
                     return False
-            elif leaf.gradient is None or not same_look(&leaf.gradient.t, &expected.t):
+            elif leaf.gradient is None or \
+                    leaf.gradient.t.storage != expected.t.storage or \
+                    not fnn_same_layout(&leaf.gradient.t, &expected.t):
                 return False
         for i in range(len(self.variables)):
             if not holds(<tuple> self.variables[i]):
@@ -449,7 +451,7 @@ cdef class Replay:
 
     cdef list outs(self, out):
         """out as a list of what is written, checked."""
-        cdef int i, d
+        cdef int i
         cdef const fnn_tensor *want
         cdef fnn_tensor got
         cdef list given = self.targets(out)
@@ -467,7 +469,7 @@ cdef class Replay:
                 raise TypeError(f"compile: expected out as a tensor or array, got "
                                 f"{class_of(y)}")
             got = tensor_at(y)
-            if got.dtype != want.dtype or not same_shape(&got, want):
+            if got.dtype != want.dtype or not fnn_same_shape(&got, want):
                 raise ValueError(f"compile: expected out of {DTYPES[want.dtype].name} "
                                  f"{shape_tuple(want)}, got {y.dtype} {tuple(y.shape)}")
             if not good:
@@ -520,6 +522,15 @@ cdef class Replay:
         """Where a buffer lies in the arena (int, bytes); -1 where it does not."""
         return fnn_exec_place(self.e, buffer)
 
+    cdef int take_for(self, str who, tuple args, char **few) except -1:
+        """take(), or an error."""
+        if len(args) > FEW:
+            raise ValueError(f"{who}: expected at most {FEW} tensors and arrays, got "
+                             f"{len(args)}")
+        if not self.take(args, few):
+            raise ValueError(f"{who}: expected the arguments that it was made for")
+        return 0
+
     def profile(self, *args, int rounds=20):
         """(first call of each step, nanoseconds of each step in each round).
 
@@ -531,10 +542,7 @@ cdef class Replay:
         cdef int64_t *times
         cdef int *first
         cdef list found = []
-        if len(args) > FEW:
-            raise ValueError(f"profile: expected at most {FEW} tensors and arrays, got {len(args)}")
-        if not self.take(args, few):
-            raise ValueError("profile: expected the arguments that it was made for")
+        self.take_for("profile", args, few)
         if self.arena.busy:
             raise RuntimeError("profile: expected no other call at the same time")
         times = <int64_t *> PyMem_Malloc((steps + 1) * (sizeof(int64_t) + sizeof(int)))
@@ -554,7 +562,6 @@ cdef class Replay:
         finally:
             PyMem_Free(times)
 
-
     def repeat(self, *args, int64_t times=1):
         """Runs the calls that often, from C alone; returns the nanoseconds that took (int)."""
         cdef char *few[FEW]
@@ -562,10 +569,7 @@ cdef class Replay:
         cdef fnn_status status = FNN_OK
         cdef int failed = -1
         cdef int64_t i, took
-        if len(args) > FEW:
-            raise ValueError(f"repeat: expected at most {FEW} tensors and arrays, got {len(args)}")
-        if not self.take(args, few):
-            raise ValueError("repeat: expected the arguments that it was made for")
+        self.take_for("repeat", args, few)
         result = self.run(args, few, None)  # binds everything, and keeps what it bound
         self.arena.busy = True
         try:

@@ -9,16 +9,6 @@ cdef inline bint is_written(const fnn_call *c, int i) noexcept:
     return c.op.writes >> (fnn_input_of(c, i) if c.op.many else i) & 1
 
 
-cdef inline bint same_layout(const fnn_tensor *a, const fnn_tensor *b):
-    cdef int d
-    if a.data != b.data or a.ndim != b.ndim or a.dtype != b.dtype:
-        return False
-    for d in range(a.ndim):
-        if a.shape[d] != b.shape[d] or a.stride[d] != b.stride[d]:
-            return False
-    return True
-
-
 cdef bint overlap(const fnn_tensor *a, const fnn_tensor *b):
     cdef const char *a_lo
     cdef const char *a_hi
@@ -34,7 +24,7 @@ cdef bint collides(const fnn_op *op, const fnn_tensor *read, const fnn_tensor *w
     wrap one array's memory. Elementwise ops read an element before they write it."""
     if read == NULL or read.storage == NULL or read == written:
         return False
-    if op.flags & FNN_ELEMENTWISE and same_layout(read, written):
+    if op.flags & FNN_ELEMENTWISE and fnn_same_layout(read, written):
         return False
     return overlap(read, written)
 

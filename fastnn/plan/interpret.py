@@ -1,6 +1,6 @@
 """What a graph means: its calls, run one after another as eager ops.
 
-The oracle of passes and plans in the tests; not fast.
+So passes and plans make what is made ahead, and the tests know what is right.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from fastnn._core import Tensor, empty, from_numpy
+from fastnn._core import Tensor, empty, view_of
 from fastnn.autograd import no_grad
 from fastnn.plan.errors import PlanError
 from fastnn.plan.graph import Buffer, Call, Graph, Value
@@ -30,12 +28,7 @@ def interpret(
 
     Raises: PlanError where a result does not lie as its value says.
     """
-    memory = Memory([])
-    for call in graph.prologue:
-        results = memory.run(call)
-        for v, result in zip(call.outputs, results, strict=True):
-            if not call.is_view:
-                memory.keep(v, result)
+    memory = run_prologue(graph)
     for v, tensor in zip(graph.arguments, arguments, strict=True):
         memory.put(v, tensor)
     for call in graph.calls:
@@ -46,6 +39,17 @@ def interpret(
             None if v is None else memory.tensor(v) for _, v in graph.gradients
         ]
     return outputs, gradients
+
+
+def run_prologue(graph: Graph) -> Memory:
+    """Fills the folded buffers from what they are made of."""
+    memory = Memory([])
+    for call in graph.prologue:
+        results = memory.run(call)
+        for v, result in zip(call.outputs, results, strict=True):
+            if not call.is_view:
+                memory.keep(v, result)
+    return memory
 
 
 class Memory:
@@ -94,18 +98,11 @@ class Memory:
             self._whole[b] = base, offset
         if (base.shape, base.stride(), offset) == (v.shape, v.strides, v.offset):
             return base
-        start = base.numpy()
-        step = v.dtype.itemsize
         low = sum((n - 1) * s for n, s in zip(v.shape, v.strides, strict=True) if s < 0)
         if v.offset + low < offset:
             raise PlanError("plan: expected a value within its buffer's tensor")
-        row = np.lib.stride_tricks.as_strided(
-            start, (v.offset - offset + 1,), (step,), writeable=start.flags.writeable
-        )[v.offset - offset :]
-        return from_numpy(
-            np.lib.stride_tricks.as_strided(
-                row, v.shape, tuple(s * step for s in v.strides)
-            )
+        return view_of(
+            base, v.shape, v.strides, base.storage_offset() + v.offset - offset
         )
 
     def results(self, call: Call) -> list[Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn import _core
 from fastnn._core import HOMES, Program, dtype_number
 from fastnn.plan.graph import Buffer, Graph, Value
 
@@ -80,37 +79,3 @@ class Lowered:
             self.buffers[b] = len(self._homes)
             self._homes.append((HOMES[home], index, b.tensor))
         return self.buffers[b]
-
-
-def run_prologue(graph: Graph) -> None:
-    """Fills the folded buffers from what they are made of, eagerly."""
-    made: dict[Value, Any] = {}
-
-    def operand(v: Value | None) -> Any:
-        if v is None or v.number is not None:
-            return None if v is None else v.number
-        if v not in made:
-            assert v.buffer.tensor is not None
-            made[v] = _core.view_of(v.buffer.tensor, v.shape, v.strides, v.offset)
-        return made[v]
-
-    for call in graph.prologue:
-        inputs: list[Any] = []
-        values = iter(call.inputs)
-        for name in call.op.inputs:
-            if name in call.op.lists:
-                inputs.append([operand(next(values)) for _ in range(call.count)])
-            else:
-                inputs.append(operand(next(values)))
-        results = call.op(*inputs, *call.attrs)
-        for v, y in zip(
-            call.outputs,
-            results if isinstance(results, tuple) else (results,),
-            strict=False,
-        ):
-            if call.is_view:
-                made[v] = y
-            elif v.buffer.tensor is None:
-                v.buffer.tensor = made[v] = y
-            else:
-                operand(v).copy_(y)

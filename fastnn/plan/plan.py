@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from fastnn.plan.arguments import LEAF, contiguous, match, rebuild
 from fastnn.plan.capture import Recording
 from fastnn.plan.explain import explain, to_dot
 from fastnn.plan.graph import Buffer, Graph
-from fastnn.plan.lower import Lowered, run_prologue
+from fastnn.plan.interpret import run_prologue
+from fastnn.plan.lower import Lowered
 from fastnn.plan.report import Memory, Profile, memory, profile, resized
 from fastnn.plan.surroundings import Surroundings
 
@@ -87,11 +89,10 @@ class Plan:
                     yield v.buffer
 
     def _fold(self) -> Folded | None:
-        """Fills the folded buffers; they are filled again when a source has changed."""
+        """What passes made ahead; it is made again when a source has changed."""
         graph = self.graph
         if not graph.prologue:
             return None
-        run_prologue(graph)
         sources = dict.fromkeys(
             v.buffer.tensor
             for call in graph.prologue
@@ -100,7 +101,7 @@ class Plan:
             and v.buffer.tensor is not None
             and v.buffer.kind == "external"
         )
-        return Folded(list(sources), lambda: run_prologue(graph))
+        return Folded(list(sources), functools.partial(run_prologue, graph))
 
     # ---- whether it may be used ----
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import dis
 import functools
-import os
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import fastnn
 from fastnn._core import Tensor
 from fastnn.nn import Module
 from fastnn.optim.optimizer import Optimizer
+from fastnn.plan.capture import PACKAGE
 
-PACKAGE = os.path.dirname(os.path.abspath(fastnn.__file__)) + os.sep
 CONTAINERS = (list, dict, set)
 MANY = 64  # parts of a container that are looked at
 

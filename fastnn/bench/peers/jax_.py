@@ -54,16 +54,11 @@ class Jax(Contestant):
 
     def chain(self, row: Chain) -> Run:
         """The form over and over, in one program."""
-        form, lib = row.forms["jax"], self.lib
+        lib = self.lib
         x, w = self.put(row.inputs())
 
         def chained(length: int) -> Callable[[], Any]:
-            def run(x: Any, w: Any) -> Any:
-                for _ in range(length):
-                    x = form(lib, x, w)
-                return x
-
-            f = lib.jit(run)
+            f = lib.jit(row.program("jax", lib, length))
             return lambda: f(x, w).block_until_ready()
 
         long, short = chained(2 * row.length), chained(row.length)

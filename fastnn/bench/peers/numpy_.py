@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,17 +46,10 @@ class NumPy(Contestant):
 
     def chain(self, row: Chain) -> Run:
         """The form over and over."""
-        form = row.forms["numpy"]
-        start, w = row.inputs()
+        x, w = row.inputs()
 
         def chained(length: int) -> Callable[[], Array]:
-            def run() -> Array:
-                x = start
-                for _ in range(length):
-                    x = form(np, x, w)
-                return x
-
-            return run
+            return functools.partial(row.program("numpy", np, length), x, w)
 
         long, short = chained(2 * row.length), chained(row.length)
         return Run(long, lambda: [long()], less=short, per=row.length)

@@ -78,16 +78,11 @@ class Torch(Contestant):
 
     def chain(self, row: Chain) -> Run:
         """The form over and over, under inference_mode."""
-        form, lib = row.forms["torch"], self.lib
+        lib = self.lib
         x, w = self.tensors(row.inputs())
 
         def chained(length: int) -> Callable[[], Any]:
-            def run(x: Any, w: Any) -> Any:
-                for _ in range(length):
-                    x = form(lib, x, w)
-                return x
-
-            f = self.compiled(run)
+            f = self.compiled(row.program("torch", lib, length))
             call: Callable[[], Any] = lib.inference_mode()(lambda: f(x, w))
             return call
 

@@ -110,6 +110,17 @@ class Chain(Workload):
         x, w = (self.normal(*s, key=k) for k, s in enumerate(self.shapes))
         return [x, np.linalg.qr(w)[0] if w.ndim == 2 else np.sign(w)]
 
+    def program(self, language: str, lib: Any, length: int) -> Callable[..., Any]:
+        """(x, w) -> that many calls of a language's form, each on what the last one gave."""
+        form = self.forms[language]
+
+        def run(x: Any, w: Any) -> Any:
+            for _ in range(length):
+                x = form(lib, x, w)
+            return x
+
+        return run
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gradient(Kernel):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import fastnn
 from fastnn._core import Tensor
+from fastnn.nn.utils import all_finite
 
 if TYPE_CHECKING:
     from fastnn.nn import Module
@@ -78,6 +78,4 @@ def first_not_finite(trainer: Trainer) -> str:
 
 def finite(x: Tensor) -> bool:
     """Whether every element is."""
-    return not x.is_floating_point() or math.isfinite(
-        x.detach().double().abs().sum().item()
-    )
+    return not x.is_floating_point() or bool(all_finite(x.detach()).item())
