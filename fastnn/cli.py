@@ -60,8 +60,9 @@ near to it fastnn comes, compiled and eager, beside NumPy and, with --peers, whi
 PyTorch, JAX, ONNX Runtime, scikit-learn and thinc is installed. They take turns in one
 process for each number of threads, on the same CPUs; results are compared first.
 
-groups: overhead (ops on a few numbers, calls), kernels (single functions), train (whole
-steps), infer (arrays in and out). Without one, all: some minutes, more with --peers.
+groups: overhead (ops on a few numbers, calls), products (of matrices), kernels (other
+single functions), train (whole steps), infer (arrays in and out). Without one, all: some
+minutes, more with --peers.
 """
 
 BENCH_EXAMPLES = """\

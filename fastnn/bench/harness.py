@@ -209,9 +209,10 @@ def run_row(
         "group": row.group,
         "flops": row.flops,
         "bytes": row.bytes,
-        "floor": machine.floor(row.flops, row.bytes),
+        "dtype": row.dtype,
+        "floor": machine.floor(row.flops, row.bytes, row.dtype),
         "level": machine.level(row.bytes).name,
-        "targets": dict(row.targets),
+        "goals": [goal._asdict() for goal in row.goals],
         "times": {
             key: {
                 "median": t.median,

@@ -11,6 +11,7 @@ from fastnn.bench.report import FIRST, share
 
 COLORS = {
     "overhead": "#777777",
+    "products": "#7a3fa0",
     "kernels": "#2563a8",
     "train": "#c22f2f",
     "infer": "#2e8b57",

@@ -33,7 +33,7 @@ class NumPy(Contestant):
     def kernel(self, row: Kernel) -> Run:
         """The form."""
         form, xs = row.forms["numpy"], row.inputs()
-        out = {} if row.out is None else {"out": np.zeros(row.out, np.float32)}
+        out = {} if row.out is None else {"out": np.zeros(row.out, row.dtype)}
 
         def call() -> Any:
             return form(np, *xs, **out)

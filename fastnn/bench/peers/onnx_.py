@@ -28,6 +28,8 @@ class OnnxRuntime(Contestant):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.execution_mode = self.lib.ExecutionMode.ORT_SEQUENTIAL
+        # its threads spin while a call runs, and not on through the turns of others
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         session = self.lib.InferenceSession(
             model(row), options, providers=["CPUExecutionProvider"]
         )

@@ -43,7 +43,7 @@ class Eager(Contestant):
         """The form, on tensors or on arrays, without gradients."""
         form = row.forms["fastnn"]
         inputs = row.inputs()
-        out = None if row.out is None else fastnn.zeros(*row.out)
+        out = None if row.out is None else fastnn.zeros(*row.out, dtype=row.dtype)
         if row.arrays:
             return self.on_arrays(form, inputs, None if out is None else out.numpy())
         xs = [fastnn.from_numpy(x) for x in inputs]

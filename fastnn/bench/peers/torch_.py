@@ -54,7 +54,11 @@ class Torch(Contestant):
     def kernel(self, row: Kernel) -> Run:
         """The form, under inference_mode."""
         form, lib, xs = row.forms["torch"], self.lib, row.inputs()
-        out = None if row.out is None else lib.zeros(*row.out)
+        out = (
+            None
+            if row.out is None
+            else lib.zeros(*row.out, dtype=getattr(lib, row.dtype))
+        )
         f = self.compiled(
             (lambda *a: form(lib, *a))
             if out is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastnn.bench.workloads.rows import (
+    Goal,
     Inference,
     Workload,
     network_flops,
@@ -10,7 +11,7 @@ from fastnn.bench.workloads.rows import (
 )
 
 
-def inference(sizes: tuple[int, ...], batch: int, **targets: float) -> Workload:
+def inference(sizes: tuple[int, ...], batch: int, peer: float) -> Workload:
     """A row."""
     return Inference(
         name=f"{'-'.join(map(str, sizes))}, batch {batch}",
@@ -19,13 +20,14 @@ def inference(sizes: tuple[int, ...], batch: int, **targets: float) -> Workload:
         bytes=4.0 * (numbers_in(sizes) + batch * (sizes[0] + sizes[-1])),
         sizes=sizes,
         batch=batch,
-        targets=targets,
+        goals=[Goal(peer=peer)],
     )
 
 
 ROWS: list[Workload] = [
-    inference((32, 64, 64, 8), 1, onnx=0.40),
-    inference((784, 128, 10), 1, onnx=0.60),
-    inference((784, 128, 10), 32),
-    inference((784, 512, 512, 10), 64),
+    inference((32, 64, 64, 8), 1, 0.30),
+    inference((784, 128, 10), 1, 0.50),
+    inference((784, 128, 10), 32, 1.05),
+    inference((784, 512, 512, 10), 64, 1.05),
+    inference((784, 2048, 2048, 2048, 10), 1, 0.95),
 ]

@@ -6,110 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.bench.workloads.rows import Gradient, Kernel, Update, Workload
+from fastnn.bench.workloads.activations import JAX, NUMPY, TORCH
+from fastnn.bench.workloads.rows import Goal, Gradient, Kernel, Update, Workload
 
 MILLIONS = 10_000_000
-
-
-def product(m: int, k: int, n: int, form: str = "") -> Workload:
-    """A row: (m, k) times (k, n), or one operand stored transposed ("A^T", "B^T")."""
-
-    def multiply(lib: Any, a: Any, b: Any, **out: Any) -> Any:
-        return lib.matmul(
-            a.T if form == "A^T" else a, b.T if form == "B^T" else b, **out
-        )
-
-    return Kernel(
-        name=f"product {m} x {k} x {n}{', ' + form if form else ''}",
-        group="kernels",
-        flops=2.0 * m * k * n,
-        bytes=4.0 * (m * k + k * n + m * n),
-        shapes=(
-            (k, m) if form == "A^T" else (m, k),
-            (n, k) if form == "B^T" else (k, n),
-        ),
-        out=(m, n),
-        forms={
-            "fastnn": multiply,
-            "numpy": multiply,
-            "torch": multiply,
-            "jax": lambda j, a, b: multiply(j.numpy, a, b),
-        },
-    )
-
-
-def linear(m: int, k: int, n: int, act: str) -> Workload:
-    """A row: act(x W^T + b)."""
-    return Kernel(
-        name=f"linear and {act}, {m} x {k} x {n}",
-        group="kernels",
-        flops=2.0 * m * k * n,
-        bytes=4.0 * (m * k + k * n + m * n),
-        shapes=((m, k), (n, k), (n,)),
-        forms={
-            "fastnn": lambda f, x, w, b: getattr(f, act)(
-                f.nn.functional.linear(x, w, b)
-            ),
-            "numpy": lambda np, x, w, b: NUMPY[act](np, x @ w.T + b),
-            "torch": lambda t, x, w, b: getattr(t.nn.functional, act)(
-                t.nn.functional.linear(x, w, b)
-            ),
-            "jax": lambda j, x, w, b: JAX[act](j, x @ w.T + b),
-        },
-    )
-
-
-def _into(function: Any) -> Any:
-    """function(x) into out= where there is one, else fresh: NumPy's steps in place."""
-
-    def run(np: Any, x: Any, out: Any = None) -> Any:
-        return function(np, x, np.empty_like(x) if out is None else out)
-
-    return run
-
-
-def _sigmoid(np: Any, x: Any, y: Any) -> Any:
-    np.negative(x, out=y)
-    np.exp(y, out=y)
-    np.add(y, 1, out=y)
-    return np.divide(1, y, out=y)
-
-
-def _gelu(np: Any, x: Any, y: Any) -> Any:
-    """NumPy has no erf; Abramowitz and Stegun 7.1.26 is right to 1.5e-7."""
-    t = 1 / (1 + np.float32(0.3275911 / 2**0.5) * np.abs(x))
-    np.multiply(t, np.float32(1.061405429), out=y)
-    for c in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        np.add(y, np.float32(c), out=y)
-        np.multiply(y, t, out=y)
-    np.multiply(y, np.exp(np.float32(-0.5) * x * x), out=y)
-    np.subtract(1, y, out=y)
-    np.copysign(y, x, out=y)
-    np.add(y, 1, out=y)
-    np.multiply(y, x, out=y)
-    return np.multiply(y, np.float32(0.5), out=y)
-
-
-NUMPY: dict[str, Any] = {
-    "relu": lambda np, x, **out: np.maximum(x, 0, **out),
-    "exp": lambda np, x, **out: np.exp(x, **out),
-    "tanh": lambda np, x, **out: np.tanh(x, **out),
-    "sigmoid": _into(_sigmoid),
-    "gelu": _into(_gelu),
-}
-TORCH: dict[str, Any] = {
-    "relu": lambda t, x, **out: t.clamp_min(x, 0, **out) if out else t.relu(x),
-    "gelu": lambda t, x, **out: (
-        t.ops.aten.gelu.out(x, **out) if out else t.nn.functional.gelu(x)
-    ),
-}
-JAX: dict[str, Any] = {
-    "relu": lambda j, x: j.numpy.maximum(x, 0),
-    "gelu": lambda j, x: j.nn.gelu(x, approximate=False),
-    "exp": lambda j, x: j.numpy.exp(x),
-    "tanh": lambda j, x: j.numpy.tanh(x),
-    "sigmoid": lambda j, x: j.nn.sigmoid(x),
-}
+INTO = (Goal(peer=1.05, floor=(0.85, 0.85)), Goal(peer=0.80))
+FRESH = (Goal(peer=0.25),)
+STREAM = (Goal(floor=(0.90, 0.90)),)
 
 
 def elementwise(name: str, *, existing: bool) -> Workload:
@@ -127,6 +30,7 @@ def elementwise(name: str, *, existing: bool) -> Workload:
             "torch": TORCH.get(name, lambda t, x, **out: getattr(t, name)(x, **out)),
             "jax": JAX[name],
         },
+        goals=INTO if existing else FRESH,
     )
 
 
@@ -179,7 +83,7 @@ def _jax_cross_entropy(j: Any, x: Any, t: Any) -> Any:
     return -j.nn.log_softmax(x)[rows, t].mean()
 
 
-def softmax(n: int, classes: int) -> list[Workload]:
+def softmax(n: int, classes: int, *goals: Goal) -> list[Workload]:
     """Rows: softmax, cross entropy, and its gradient."""
     size = n * classes
     labels = ((n,), classes)
@@ -218,6 +122,7 @@ def softmax(n: int, classes: int) -> list[Workload]:
             bytes=8.0 * size,
             shapes=((n, classes), labels),
             forms={**loss, "numpy": _cross_entropy_gradient},
+            goals=goals,
         ),
     ]
 
@@ -238,20 +143,11 @@ def update(optimizer: str, arrays: int, flops: int, **options: float) -> Workloa
         optimizer=optimizer,
         options=options,
         size=MILLIONS,
+        goals=STREAM,
     )
 
 
 ROWS: list[Workload] = [
-    *(product(n, n, n) for n in (8, 32, 64, 256, 512, 1024)),
-    product(512, 512, 512, "A^T"),
-    product(512, 512, 512, "B^T"),
-    product(64, 784, 128),
-    product(64, 784, 128, "B^T"),
-    product(1, 1024, 1024),
-    product(1, 1024, 1024, "B^T"),
-    linear(64, 784, 128, "relu"),
-    linear(128, 512, 512, "gelu"),
-    linear(1, 784, 128, "relu"),
     *(
         elementwise(n, existing=True)
         for n in ("relu", "gelu", "tanh", "sigmoid", "exp")
@@ -266,6 +162,7 @@ ROWS: list[Workload] = [
     reduction("amax", (4096, 1024), 1),
     *softmax(64, 10),
     *softmax(1024, 1000),
+    *softmax(4096, 1000, Goal(peer=0.40)),
     update("SGD", 3, 2, lr=0.01),
     update("SGD", 5, 4, lr=0.01, momentum=0.9),
     update("Adagrad", 5, 6, lr=0.01),

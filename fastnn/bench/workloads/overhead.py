@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.bench.workloads.rows import Chain, Kernel, Workload
+from fastnn.bench.workloads.rows import Chain, Goal, Kernel, Workload
 
 
 def _softmax(numpy: Any, x: Any) -> Any:
@@ -24,7 +24,7 @@ def chain(name: str, shapes: Any, flops: float, **forms: Any) -> Workload:
         bytes=4.0 * size,
         shapes=shapes,
         forms=forms,
-        targets={"seconds": 100e-9},
+        goals=[Goal(seconds=100e-9)],
     )
 
 
@@ -42,7 +42,7 @@ def call(name: str, target: float, **options: Any) -> Workload:
             "torch": lambda t, x, w, **out: t.mul(x, w, **out),
             "jax": lambda j, x, w: x * w,
         },
-        targets={"seconds": target},
+        goals=[Goal(seconds=target)],
         **options,
     )
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -36,6 +36,23 @@ class Run(NamedTuple):
     per: int = 1
 
 
+class Goal(NamedTuple):
+    """A promise: all that is given here holds.
+
+    Parameters:
+        seconds : float: it takes no longer.
+        against : dict: it takes at most such a share of that contestant's time.
+        peer : float: it takes at most that share of the fastest other library's time.
+        floor : (float, float): the floor is at least that share of its time, on one
+            thread, and on more.
+    """
+
+    seconds: float | None = None
+    against: Mapping[str, float] | None = None
+    peer: float | None = None
+    floor: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """What all rows have.
@@ -44,23 +61,26 @@ class Workload:
         name : says what is done, and its sizes; unique in its group.
         group : overhead, kernels, train or infer.
         flops, bytes : what has to be computed; what has to be read and written at least.
+        dtype : of the numbers.
         tolerance : results agree to this share of the largest number; None: not compared.
-        targets : what is promised: {contestant: ratio of its time}, {"seconds": time}.
+        goals : what is promised; to meet one of them is enough.
     """
 
     name: str
     group: str
     flops: float
     bytes: float
+    dtype: str = "float32"
     tolerance: float | None = 1e-4
-    targets: Mapping[str, float] = field(default_factory=dict)
+    goals: Sequence[Goal] = ()
 
     kind = ""
 
     def normal(self, *shape: int, key: int = 0) -> Array:
-        """Normal numbers, float32, the same for every contestant."""
+        """Normal numbers, the same for every contestant."""
         seed = zlib.crc32(f"{self.name} {key}".encode())
-        return np.random.default_rng(seed).standard_normal(shape, np.float32)
+        dtype: Any = np.dtype(self.dtype)
+        return np.random.default_rng(seed).standard_normal(shape, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
