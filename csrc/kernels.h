@@ -74,6 +74,11 @@ typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double t
                                 const void *smooth, double smooth0, ptrdiff_t label,
                                 double hit, double scale, void *gx);
 
+/* y[0..n) = x[0..n), y 64-byte aligned, and meanwhile asks for n elements from each of
+ * ahead[]. fnn_stream_end() comes before other threads may read y. */
+typedef void (*fnn_stream_fn)(ptrdiff_t n, void *y, const void *x,
+                              const void *const *ahead, int n_ahead);
+
 /* In place over n pairs of uniforms, u1 in (0, 1], u2 in [0, 1): two normals each. */
 typedef void (*fnn_box_muller_fn)(ptrdiff_t n, void *u1, void *u2);
 

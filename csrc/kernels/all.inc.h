@@ -1,6 +1,7 @@
 /* Every kernel family, for the dtype and ISA that the includer has opened. */
 #include "kernels/math.inc.h"
 #include "kernels/map.inc.h"
+#include "kernels/stream.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/norm.inc.h"
 #include "kernels/softmax.inc.h"

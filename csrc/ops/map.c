@@ -23,7 +23,7 @@ typedef struct {
     fnn_map_fn kernel;
     int ndim, n_in;
     int64_t shape[FNN_MAX_DIMS];
-    bool by_rows, buffered;
+    bool by_rows, buffered, streams;
     operand op[1 + INPUTS]; /* output, inputs */
 } job;
 
@@ -93,6 +93,21 @@ static void classify(job *j) {
     }
 }
 
+/* Whether the output is to go past the caches: everything is read and written in place,
+ * in one dtype, and there is much of it. */
+static bool streams(const job *j, int64_t n) {
+    int operands = 0;
+    for (int k = 0; k <= j->n_in; k++) {
+        const operand *o = &j->op[k];
+        if (!fnn_is_float(o->dtype) || o->dtype != j->op[0].kernel_dtype ||
+            !(o->linear || o->constant)) {
+            return false;
+        }
+        operands += o->linear;
+    }
+    return fnn_streams((double)n * operands * fnn_dtype_size(j->op[0].dtype));
+}
+
 static ptrdiff_t offset_at(const job *j, const operand *o, int64_t pos) {
     ptrdiff_t offset = 0;
     for (int d = j->ndim - 1; d >= 0; d--) {
@@ -156,7 +171,11 @@ static void run_range(void *context, int64_t lo, int64_t hi) {
             }
         }
         const operand *y = &j->op[0];
-        if (y->linear) {
+        if (j->streams) {
+            fnn_stream_map(j->kernel, y->dtype, n,
+                           y->data + pos * fnn_dtype_size(y->dtype), x, step, j->n_in);
+            fnn_stream_end();
+        } else if (y->linear) {
             j->kernel(n, y->data + pos * fnn_dtype_size(y->dtype), x, step);
         } else if (j->by_rows && y->row) {
             j->kernel(n, y->data + offset_at(j, y, pos), x, step);
@@ -201,6 +220,7 @@ static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
     }
     coalesce(&j, y);
     classify(&j);
+    j.streams = streams(&j, n);
     fnn_parallel_for(n, FNN_MAP_GRAIN, run_range, &j);
     return FNN_OK;
 }

@@ -163,6 +163,14 @@ fnn_map_fn fnn_map_kernel(int kernel, int dtype);
  * output (k = 0) and its inputs (from 1 on) to be. */
 int fnn_map_dtype(const fnn_call *c);
 int fnn_map_operand_dtype(int kernel, int dtype, int k);
+/* Whether results of a call whose operands have so many bytes had better go past the
+ * caches (stream.c). */
+bool fnn_streams(double bytes);
+/* kernel(n, y, x, step) past the caches; y and x are of dtype. */
+void fnn_stream_map(fnn_map_fn kernel, int dtype, ptrdiff_t n, void *y,
+                    const void *const *x, const ptrdiff_t *step, int n_in);
+/* After the last of these, before another thread may read. */
+void fnn_stream_end(void);
 #define FNN_MAP_INPUTS 4    /* of a kernel, at most */
 #define FNN_MAP_GRAIN 16384 /* elements that pay for a thread */
 

@@ -44,6 +44,7 @@ typedef struct {
     int64_t row; /* kernel calls end at multiples of it; 0: no need */
     ptrdiff_t step[FNN_MAP_INPUTS];
     operand op[1 + FNN_MAP_INPUTS]; /* output, inputs */
+    bool streams;                   /* its result goes past the caches */
     int last;                       /* the last member that reads the result */
     int slot;                       /* its number; -1: in memory, or kept */
 } member;
@@ -57,6 +58,7 @@ typedef struct {
 
 struct fnn_group_plan {
     int members, reductions;
+    bool streams;                 /* some member does */
     int64_t n, block;             /* elements */
     int64_t tiles, tile;          /* how many; elements of one, where rows are whole */
     int64_t rows, cols, chunks;   /* of what is reduced */

@@ -284,6 +284,32 @@ static void lay_out(fnn_group_plan *p, int slots, int buffers, int64_t size) {
     }
 }
 
+/* Finds results that nobody in the group reads, of a group too large for the caches. */
+static void find_streams(fnn_group_plan *p) {
+    double bytes = 0;
+    for (int i = 0; i < p->members; i++) {
+        for (int k = 0; k <= p->member[i].n_in; k++) {
+            const operand *o = &p->member[i].op[k];
+            bytes += o->how == MEMORY ? (double)p->n * (double)o->size : 0;
+        }
+    }
+    if (!fnn_streams(bytes)) {
+        return;
+    }
+    for (int i = 0; i < p->members; i++) {
+        member *m = &p->member[i];
+        m->streams = m->op[0].how == MEMORY && m->last == i;
+        for (int k = 0; k <= m->n_in; k++) {
+            m->streams &=
+                fnn_is_float(m->op[k].dtype) && m->op[k].kernel_dtype == m->op[0].dtype;
+        }
+        for (int k = 0; k < p->reductions; k++) {
+            m->streams &= p->reduction[k].x != i;
+        }
+        p->streams |= m->streams;
+    }
+}
+
 bool fnn_group_prepare(fnn_group_plan *p, const fnn_group *g, int threads) {
     *p = (fnn_group_plan){.reduction = (reduction *)&p->member[g->n]};
     for (int i = 0; i < g->n; i++) {
@@ -307,6 +333,7 @@ bool fnn_group_prepare(fnn_group_plan *p, const fnn_group *g, int threads) {
     int slots = number_slots(p), buffers = count_buffers(p, &size);
     cut(p, (slots + buffers) * size, threads);
     lay_out(p, slots, buffers, size);
+    find_streams(p);
     return p->members > 0;
 }
 

@@ -108,7 +108,12 @@ static void run_block(const fnn_group_plan *p, char *slice, int64_t pos, int64_t
             for (int k = 0; k < m->n_in; k++) {
                 x[k] = find(&m->op[k + 1], &at);
             }
-            m->kernel(at.n, find(&m->op[0], &at), x, m->step);
+            void *y = find(&m->op[0], &at);
+            if (m->streams) {
+                fnn_stream_map(m->kernel, m->op[0].dtype, at.n, y, x, m->step, m->n_in);
+            } else {
+                m->kernel(at.n, y, x, m->step);
+            }
             at.pos += at.n;
             at.in_block += at.n;
             at.in_tile += at.n;
@@ -184,6 +189,9 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
         for (int64_t tile = p->tiles * piece / p->pieces; tile < end; tile++) {
             run_tile(p, j->workspace, slice, tile);
         }
+    }
+    if (p->streams) {
+        fnn_stream_end();
     }
 }
 

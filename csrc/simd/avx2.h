@@ -64,6 +64,10 @@ SI vf32 f32_loadn(const float *p, ptrdiff_t n) {
     return (vf32){_mm256_maskload_ps(p, LOW32(n, 0)),
                   _mm256_maskload_ps(p + 8, LOW32(n, 8))};
 }
+SI void f32_stream(float *p, vf32 v) {
+    _mm256_stream_ps(p, v.a);
+    _mm256_stream_ps(p + 8, v.b);
+}
 SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm256_maskstore_ps(p, LOW32(n, 0), v.a);
     _mm256_maskstore_ps(p + 8, LOW32(n, 8), v.b);
@@ -220,6 +224,10 @@ SI void f64_store(double *p, vf64 v) {
 SI vf64 f64_loadn(const double *p, ptrdiff_t n) {
     return (vf64){_mm256_maskload_pd(p, LOW64(n, 0)),
                   _mm256_maskload_pd(p + 4, LOW64(n, 4))};
+}
+SI void f64_stream(double *p, vf64 v) {
+    _mm256_stream_pd(p, v.a);
+    _mm256_stream_pd(p + 4, v.b);
 }
 SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm256_maskstore_pd(p, LOW64(n, 0), v.a);

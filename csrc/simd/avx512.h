@@ -14,6 +14,7 @@ typedef __mmask8 mf64;
 
 SI vf32 f32_load(const float *p) { return _mm512_loadu_ps(p); }
 SI void f32_store(float *p, vf32 v) { _mm512_storeu_ps(p, v); }
+SI void f32_stream(float *p, vf32 v) { _mm512_stream_ps(p, v); }
 SI vf32 f32_loadn(const float *p, ptrdiff_t n) {
     return _mm512_maskz_loadu_ps(LOW32(n), p);
 }
@@ -106,6 +107,7 @@ SI void f32_transpose(vf32 *r) {
 
 SI vf64 f64_load(const double *p) { return _mm512_loadu_pd(p); }
 SI void f64_store(double *p, vf64 v) { _mm512_storeu_pd(p, v); }
+SI void f64_stream(double *p, vf64 v) { _mm512_stream_pd(p, v); }
 SI vf64 f64_loadn(const double *p, ptrdiff_t n) {
     return _mm512_maskz_loadu_pd(LOW64(n), p);
 }

@@ -170,6 +170,7 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
         return r;                                                     \
     }                                                                 \
     SI void P##_store(T *p, V v) { memcpy(p, v.x, sizeof v.x); }      \
+    SI void P##_stream(T *p, V v) { P##_store(p, v); }                \
     SI V P##_loadn(const T *p, ptrdiff_t n) {                         \
         V r;                                                          \
         for (int i = 0; i < N; i++) {                                 \

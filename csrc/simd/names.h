@@ -8,6 +8,9 @@
  *
  *   load(p) store(p,v)          unaligned, all lanes
  *   loadn(p,n) storen(p,v,n)    first n lanes, 0 <= n <= LANES; the rest load as +0
+ *   stream(p,v)                 store past the caches where there is such a thing; p is
+ *                               64-byte aligned, and fnn_stream_end() comes before others
+ *                               may read
  *   set1(x) zero()
  *   add sub mul div             one IEEE rounding each
  *   fma(a,b,c) = a*b+c          fnma(a,b,c) = c-a*b   (one rounding)
@@ -44,6 +47,7 @@
 #define v_store FNN_VFN(_store)
 #define v_loadn FNN_VFN(_loadn)
 #define v_storen FNN_VFN(_storen)
+#define v_stream FNN_VFN(_stream)
 #define v_set1 FNN_VFN(_set1)
 #define v_zero FNN_VFN(_zero)
 #define v_add FNN_VFN(_add)

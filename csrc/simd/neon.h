@@ -96,6 +96,7 @@ SI float64x2_t split_q64(float64x2_t v, float64x2_t *e) {
         vst1q_##s(p + 2 * W, v.q[2]);                                                 \
         vst1q_##s(p + 3 * W, v.q[3]);                                                 \
     }                                                                                 \
+    SI void P##_stream(T *p, V v) { P##_store(p, v); }                                \
     SI V P##_loadn(const T *p, ptrdiff_t n) {                                         \
         T t[4 * W] = {0};                                                             \
         for (ptrdiff_t i = 0; i < n && i < 4 * W; i++) {                              \
