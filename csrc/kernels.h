@@ -44,14 +44,16 @@ typedef enum {
 /* Reduction kernels; op is one of these. */
 typedef enum { FNN_SUM, FNN_MAX, FNN_MIN } fnn_reduction;
 
-/* *y = reduction of x[0..n), n <= FNN_CHUNK: lane l takes elements l, l + LANES, ...;
- * then the lanes' tree. */
-typedef void (*fnn_reduce_fn)(int op, ptrdiff_t n, const void *x, void *y);
+/* y[c * step] = reduction of chunk c of x[0..n), the last one what is left: lane l takes
+ * elements l, l + LANES, ...; then the lanes' tree. */
+typedef void (*fnn_reduce_fn)(int op, ptrdiff_t n, const void *x, void *y,
+                              ptrdiff_t step);
 /* The same tree for `cols` columns at once: y[j] over x[i * ld + j], i < n. */
 typedef void (*fnn_reduce_cols_fn)(int op, ptrdiff_t n, ptrdiff_t cols, const void *x,
                                    ptrdiff_t ld, void *y);
-/* y[j] = y[j] op x[j], j < n. */
-typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t n, const void *x, void *y);
+/* y[0][j] = y[0][j] op y[1][j] op ..., j < n, `chunks` rows, pairwise: (0,1) (2,3) ...,
+ * then (01,23) ...; the other rows are used up. */
+typedef void (*fnn_reduce_join_fn)(int op, ptrdiff_t chunks, ptrdiff_t n, void *y);
 
 #define FNN_CHUNK 256 /* elements a chunk of a reduction; part of the bits contract */
 

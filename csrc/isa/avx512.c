@@ -12,6 +12,7 @@
 #endif
 #include "simd/avx512.h"
 #define FNN_ISA avx512
+#define FNN_REDUCE_STRIP 8
 #include "isa/compile.inc.h"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -49,7 +49,7 @@ FNN_INLINE V FNN_NAME(reduce_pair)(const int op, V a, V b) {
 
 /* ---- rows ------------------------------------------------------------------------ */
 
-FNN_INLINE T FNN_NAME(reduce_row)(const int op, ptrdiff_t n, const T *x) {
+FNN_INLINE T FNN_NAME(reduce_part)(const int op, ptrdiff_t n, const T *x) {
     V acc = FNN_NAME(reduce_start)(op);
     M nan = v_isnan(acc);
     ptrdiff_t i = 0;
@@ -77,17 +77,49 @@ FNN_INLINE T FNN_NAME(reduce_row)(const int op, ptrdiff_t n, const T *x) {
     return op == FNN_MAX ? v_hmax(acc) : v_hmin(acc);
 }
 
-static void FNN_NAME(reduce)(int op, ptrdiff_t n, const void *x, void *y) {
-    T *out = y;
+/* A whole chunk, in a straight line, so that the next ones start before this one's chain
+ * ends; several at a time would read memory in jumps, which costs more than it saves. A
+ * NaN makes their sum NaN: only then are they looked at one by one. */
+FNN_INLINE T FNN_NAME(reduce_whole)(const int op, const T *x) {
+    V acc = FNN_NAME(reduce_start)(op), sum = v_zero();
+#pragma GCC unroll 32
+    for (ptrdiff_t i = 0; i < FNN_CHUNK; i += LANES) {
+        V v = v_load(x + i);
+        acc = FNN_NAME(reduce_step)(op, acc, v);
+        if (op != FNN_SUM) {
+            sum = v_add(sum, v);
+        }
+    }
+    if (op == FNN_SUM) {
+        return v_hsum(acc);
+    }
+    if (FNN_NAME(any)(v_isnan(sum))) {
+        return FNN_NAME(reduce_part)(op, FNN_CHUNK, x);
+    }
+    return op == FNN_MAX ? v_hmax(acc) : v_hmin(acc);
+}
+
+FNN_INLINE void FNN_NAME(reduce_row)(const int op, ptrdiff_t n, const T *x, T *y,
+                                     ptrdiff_t step) {
+    for (; n >= FNN_CHUNK; n -= FNN_CHUNK, x += FNN_CHUNK, y += step) {
+        *y = FNN_NAME(reduce_whole)(op, x);
+    }
+    if (n > 0) {
+        *y = FNN_NAME(reduce_part)(op, n, x);
+    }
+}
+
+static void FNN_NAME(reduce)(int op, ptrdiff_t n, const void *x, void *y,
+                             ptrdiff_t step) {
     switch (op) {
     case FNN_SUM:
-        *out = FNN_NAME(reduce_row)(FNN_SUM, n, x);
+        FNN_NAME(reduce_row)(FNN_SUM, n, x, y, step);
         break;
     case FNN_MAX:
-        *out = FNN_NAME(reduce_row)(FNN_MAX, n, x);
+        FNN_NAME(reduce_row)(FNN_MAX, n, x, y, step);
         break;
     default:
-        *out = FNN_NAME(reduce_row)(FNN_MIN, n, x);
+        FNN_NAME(reduce_row)(FNN_MIN, n, x, y, step);
         break;
     }
 }
@@ -214,7 +246,8 @@ FNN_INLINE V FNN_NAME(reduce_joined)(const int op, V a, V b) {
     return v;
 }
 
-FNN_INLINE void FNN_NAME(reduce_join_run)(const int op, ptrdiff_t n, const T *x, T *y) {
+/* y[j] = y[j] op x[j], j < n */
+FNN_INLINE void FNN_NAME(reduce_join_row)(const int op, ptrdiff_t n, const T *x, T *y) {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         v_store(y + i, FNN_NAME(reduce_joined)(op, v_load(y + i), v_load(x + i)));
@@ -225,16 +258,40 @@ FNN_INLINE void FNN_NAME(reduce_join_run)(const int op, ptrdiff_t n, const T *x,
     }
 }
 
-static void FNN_NAME(reduce_join)(int op, ptrdiff_t n, const void *x, void *y) {
+FNN_INLINE void FNN_NAME(reduce_join_rows)(const int op, ptrdiff_t chunks, ptrdiff_t n,
+                                           T *y) {
+    if (n == 1) { /* level after level moved together, as vectors would be empty */
+        for (; chunks > 1; chunks = (chunks + 1) / 2) {
+            for (ptrdiff_t i = 0; i < chunks / 2; i++) {
+                const T a = y[2 * i], b = y[2 * i + 1];
+                y[i] = op == FNN_SUM          ? a + b
+                       : (a != a) || (b != b) ? (T)NAN
+                       : op == FNN_MAX        ? (a > b ? a : b)
+                                              : (a < b ? a : b);
+            }
+            if (chunks % 2 != 0) {
+                y[chunks / 2] = y[chunks - 1];
+            }
+        }
+        return;
+    }
+    for (ptrdiff_t step = 1; step < chunks; step *= 2) {
+        for (ptrdiff_t i = 0; i + step < chunks; i += 2 * step) {
+            FNN_NAME(reduce_join_row)(op, n, y + (i + step) * n, y + i * n);
+        }
+    }
+}
+
+static void FNN_NAME(reduce_join)(int op, ptrdiff_t chunks, ptrdiff_t n, void *y) {
     switch (op) {
     case FNN_SUM:
-        FNN_NAME(reduce_join_run)(FNN_SUM, n, x, y);
+        FNN_NAME(reduce_join_rows)(FNN_SUM, chunks, n, y);
         break;
     case FNN_MAX:
-        FNN_NAME(reduce_join_run)(FNN_MAX, n, x, y);
+        FNN_NAME(reduce_join_rows)(FNN_MAX, chunks, n, y);
         break;
     default:
-        FNN_NAME(reduce_join_run)(FNN_MIN, n, x, y);
+        FNN_NAME(reduce_join_rows)(FNN_MIN, chunks, n, y);
         break;
     }
 }

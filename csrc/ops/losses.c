@@ -20,8 +20,8 @@ static void chunk_bounds(const fnn_tensor *x, int64_t chunk, double bounds[2]) {
     } else {
         fnn_gather(buffer, dtype, x, start, n);
     }
-    fnn_k->reduce[FNN_F64(dtype)](FNN_MIN, n, in, &least);
-    fnn_k->reduce[FNN_F64(dtype)](FNN_MAX, n, in, &most);
+    fnn_k->reduce[FNN_F64(dtype)](FNN_MIN, n, in, &least, 1);
+    fnn_k->reduce[FNN_F64(dtype)](FNN_MAX, n, in, &most, 1);
     fnn_convert(&bounds[0], FNN_FLOAT64, 0, &least, dtype, 0, 1);
     fnn_convert(&bounds[1], FNN_FLOAT64, 0, &most, dtype, 0, 1);
 }

@@ -10,8 +10,9 @@
  * if it is contiguous, or gathered into a small buffer. */
 #include "ops.h"
 
-#define COLUMNS 64 /* columns a task takes at once */
+#define COLUMNS 128 /* columns a task takes at once */
 #define GRAIN_ELEMENTS 16384
+#define FEW_CHUNKS 32 /* of an output that one task reduces, from start to end */
 
 typedef struct {
     int op, dtype;      /* of the arithmetic */
@@ -21,6 +22,7 @@ typedef struct {
     bool by_columns;
     int64_t column_blocks; /* per chunk, when by columns */
     char *partial;         /* [chunks][outputs] */
+    char *y;
 } job;
 
 void fnn_reduce_split(const fnn_call *c, fnn_tensor *kept, fnn_tensor *reduced) {
@@ -113,7 +115,7 @@ int64_t fnn_workspace_reduce(const fnn_call *c) {
 void fnn_reduce_chunk(int op, int dtype, int64_t n, int64_t cols, const char *x,
                       int64_t ld, char *y) {
     if (cols == 1 && ld == 1) {
-        fnn_k->reduce[FNN_F64(dtype)](op, n, x, y);
+        fnn_k->reduce[FNN_F64(dtype)](op, n, x, y, 1);
     } else {
         fnn_k->reduce_cols[FNN_F64(dtype)](op, n, cols, x, ld, y);
     }
@@ -151,35 +153,51 @@ static const char *kept_data(const fnn_tensor *kept, int64_t index) {
     return x;
 }
 
-static void reduce_chunks(void *context, int64_t lo, int64_t hi) {
-    const job *j = context;
-    ptrdiff_t size = fnn_dtype_size(j->dtype);
+static bool in_a_row(const fnn_tensor *reduced) {
+    return reduced->ndim == 0 || (reduced->ndim == 1 && reduced->stride[0] == 1);
+}
+
+/* y[c * step] from `chunks` chunks of an output, the first of them number `chunk`. */
+static void reduce_stretch(const job *j, int64_t output, int64_t chunk, int64_t chunks,
+                           char *y, ptrdiff_t step) {
     _Alignas(64) char buffer[FNN_CHUNK * 8];
-    bool in_place =
-        j->reduced.ndim == 0 || (j->reduced.ndim == 1 && j->reduced.stride[0] == 1);
-    for (int64_t task = lo; task < hi; task++) {
-        int64_t output = task / j->chunks, chunk = task % j->chunks;
-        int64_t start = chunk * FNN_CHUNK, n = fnn_min64(FNN_CHUNK, j->length - start);
-        fnn_tensor run = j->reduced;
-        run.data = (char *)kept_data(&j->kept, output);
-        const char *x = run.data + start * size;
-        if (!in_place) {
-            fnn_gather(buffer, j->dtype, &run, start, n);
-            x = buffer;
-        }
-        char *out = j->partial + (chunk * j->outputs + output) * size;
-        fnn_reduce_chunk(j->op, j->dtype, n, 1, x, 1, out);
+    const fnn_reduce_fn reduce = fnn_k->reduce[FNN_F64(j->dtype)];
+    const ptrdiff_t size = fnn_dtype_size(j->dtype);
+    int64_t at = chunk * FNN_CHUNK;
+    int64_t n = fnn_min64(chunks * FNN_CHUNK, j->length - at);
+    const char *data = kept_data(&j->kept, output);
+    if (in_a_row(&j->reduced)) {
+        reduce(j->op, n, data + at * size, y, step);
+        return;
+    }
+    fnn_tensor run = j->reduced;
+    run.data = (char *)data;
+    for (; n > 0; n -= FNN_CHUNK, at += FNN_CHUNK, y += step * size) {
+        const int64_t m = fnn_min64(n, FNN_CHUNK);
+        fnn_gather(buffer, j->dtype, &run, at, m);
+        reduce(j->op, m, buffer, y, 1);
     }
 }
 
-/* The pairwise tree over [chunks][outputs], in place; the result is row 0. */
-static void join(int op, int dtype, int64_t chunks, int64_t outputs, char *partial) {
-    ptrdiff_t row = outputs * fnn_dtype_size(dtype);
-    for (int64_t step = 1; step < chunks; step *= 2) {
-        for (int64_t i = 0; i + step < chunks; i += 2 * step) {
-            fnn_k->reduce_join[FNN_F64(dtype)](op, outputs, partial + (i + step) * row,
-                                               partial + i * row);
-        }
+static void reduce_chunks(void *context, int64_t lo, int64_t hi) {
+    const job *j = context;
+    for (int64_t task = lo; task < hi;) {
+        int64_t output = task / j->chunks, chunk = task % j->chunks;
+        int64_t chunks = fnn_min64(j->chunks - chunk, hi - task);
+        char *y = j->partial + (chunk * j->outputs + output) * fnn_dtype_size(j->dtype);
+        reduce_stretch(j, output, chunk, chunks, y, j->outputs);
+        task += chunks;
+    }
+}
+
+static void reduce_outputs(void *context, int64_t lo, int64_t hi) {
+    const job *j = context;
+    const ptrdiff_t size = fnn_dtype_size(j->dtype);
+    double partial[FEW_CHUNKS]; /* room for either dtype */
+    for (int64_t output = lo; output < hi; output++) {
+        reduce_stretch(j, output, 0, j->chunks, (char *)partial, 1);
+        fnn_k->reduce_join[FNN_F64(j->dtype)](j->op, j->chunks, 1, partial);
+        memcpy(j->y + output * size, partial, (size_t)size);
     }
 }
 
@@ -189,26 +207,20 @@ void fnn_reduce_join_chunks(int op, int dtype, int64_t chunks, int64_t outputs,
     if (chunks == 0) {
         memset(y, 0, bytes);
     } else if (chunks > 1) {
-        join(op, dtype, chunks, outputs, partial);
+        fnn_k->reduce_join[FNN_F64(dtype)](op, chunks, outputs, partial);
         memcpy(y, partial, bytes);
     }
 }
 
 void fnn_sum_contiguous(int dtype, int64_t n, const void *x, void *y, void *scratch) {
-    ptrdiff_t size = fnn_dtype_size(dtype);
     int64_t chunks = fnn_chunks(n);
-    for (int64_t i = 0; i < chunks; i++) {
-        ptrdiff_t length = fnn_min64(FNN_CHUNK, n - i * FNN_CHUNK);
-        fnn_k->reduce[FNN_F64(dtype)](FNN_SUM, length,
-                                      (const char *)x + i * FNN_CHUNK * size,
-                                      chunks > 1 ? (char *)scratch + i * size : y);
-    }
+    fnn_k->reduce[FNN_F64(dtype)](FNN_SUM, n, x, chunks > 1 ? scratch : y, 1);
     fnn_reduce_join_chunks(FNN_SUM, dtype, chunks, 1, scratch, y);
 }
 
 fnn_status fnn_run_reduce(fnn_call *c) {
     const fnn_tensor *x = c->in[0], *y = &c->out[0];
-    job j = {.op = c->op->kernel, .dtype = x->dtype};
+    job j = {.op = c->op->kernel, .dtype = x->dtype, .y = y->data};
     fnn_reduce_split(c, &j.kept, &j.reduced);
     j.outputs = fnn_numel(&j.kept);
     j.length = fnn_numel(&j.reduced);
@@ -237,6 +249,9 @@ fnn_status fnn_run_reduce(fnn_call *c) {
             j.chunks * (j.outputs / width) * ((width + COLUMNS - 1) / COLUMNS);
         int64_t per_task = fnn_min64(j.length, FNN_CHUNK) * fnn_min64(width, COLUMNS);
         fnn_parallel_for(tasks, GRAIN_ELEMENTS / per_task + 1, reduce_columns, &j);
+    } else if (j.chunks <= FEW_CHUNKS && j.outputs > 1) {
+        fnn_parallel_for(j.outputs, GRAIN_ELEMENTS / j.length + 1, reduce_outputs, &j);
+        return FNN_OK;
     } else {
         int64_t per_task = fnn_min64(j.length, FNN_CHUNK);
         fnn_parallel_for(j.chunks * j.outputs, GRAIN_ELEMENTS / per_task + 1,
@@ -265,45 +280,100 @@ fnn_status fnn_run_mean(fnn_call *c) {
     return FNN_OK;
 }
 
-/* The first index of the extremum; the first NaN wins, as in NumPy and PyTorch. */
-#define SCAN(S, is_nan)                                                        \
-    for (int64_t k = 0; k < n; k++) {                                          \
-        S v = ((const S *)buffer)[k];                                          \
-        if ((pos == 0 && k == 0) ||                                            \
-            (!(is_nan(best)) && ((max ? v > best : v < best) || is_nan(v)))) { \
-            best = v;                                                          \
-            index = pos + k;                                                   \
-        }                                                                      \
-    }
-#define NEVER(x) false
-#define UNEQUAL(x) ((x) != (x))
+/* ---- where the extremum is ------------------------------------------------------------ */
 
-fnn_status fnn_run_arg(fnn_call *c) {
+typedef struct {
+    int op, dtype; /* of the arithmetic: the integers' is int64 */
     fnn_tensor kept, reduced;
-    fnn_reduce_split(c, &kept, &reduced);
-    int64_t outputs = fnn_numel(&kept), length = fnn_numel(&reduced);
-    bool max = c->op->kernel == FNN_MAX, is_float = fnn_is_float(c->in[0]->dtype);
-    int64_t *y = (int64_t *)(void *)c->out[0].data;
+    int64_t length;
+    int64_t *y;
+} arg_job;
+
+/* Whether v comes before best: it is further out, or the first NaN. */
+#define BEYOND(v, best) \
+    ((op == FNN_MAX ? (v) > (best) : (v) < (best)) || ((v) != (v) && (best) == (best)))
+/* The first of x[0..n) that is the extremum, or NaN where that is. */
+#define FIND(S)                                                           \
+    for (const S *v = x, best = *(const S *)extremum; at < n - 1; at++) { \
+        if (v[at] == best || (best != best && v[at] != v[at])) {          \
+            break;                                                        \
+        }                                                                 \
+    }
+static int64_t find(int dtype, int64_t n, const void *x, const void *extremum) {
+    int64_t at = 0;
+    if (dtype == FNN_FLOAT32) {
+        FIND(float)
+    } else if (dtype == FNN_FLOAT64) {
+        FIND(double)
+    } else {
+        FIND(int64_t)
+    }
+    return at;
+}
+
+static void extremum_of(int op, int dtype, int64_t n, const void *x, void *y) {
+    if (fnn_is_float(dtype)) {
+        fnn_k->reduce[FNN_F64(dtype)](op, n, x, y, 1);
+        return;
+    }
+    const int64_t *v = x;
+    int64_t best = v[0];
+    for (int64_t i = 1; i < n; i++) {
+        best = BEYOND(v[i], best) ? v[i] : best;
+    }
+    memcpy(y, &best, sizeof best);
+}
+
+static bool beyond(int op, int dtype, const void *v, const void *best) {
+    if (dtype == FNN_FLOAT32) {
+        const float a = *(const float *)v, b = *(const float *)best;
+        return BEYOND(a, b);
+    }
+    if (dtype == FNN_FLOAT64) {
+        const double a = *(const double *)v, b = *(const double *)best;
+        return BEYOND(a, b);
+    }
+    const int64_t a = *(const int64_t *)v, b = *(const int64_t *)best;
+    return BEYOND(a, b);
+}
+
+/* Chunk by chunk: its extremum by the vector kernel, its place only where that is the
+ * furthest so far. The first one wins, and the first NaN, as in NumPy and PyTorch. */
+static void find_arg(void *context, int64_t lo, int64_t hi) {
+    const arg_job *j = context;
+    ptrdiff_t size = fnn_dtype_size(j->dtype);
     _Alignas(64) char buffer[FNN_CHUNK * 8];
-    for (int64_t i = 0; i < outputs; i++) {
-        fnn_tensor run = reduced;
-        run.data = (char *)kept_data(&kept, i);
-        int64_t index = 0, best_int = 0;
-        double best_float = 0;
-        for (int64_t pos = 0; pos < length; pos += FNN_CHUNK) {
-            int64_t n = fnn_min64(FNN_CHUNK, length - pos);
-            fnn_gather(buffer, is_float ? FNN_FLOAT64 : FNN_INT64, &run, pos, n);
-            if (is_float) {
-                double best = best_float;
-                SCAN(double, UNEQUAL)
-                best_float = best;
-            } else {
-                int64_t best = best_int;
-                SCAN(int64_t, NEVER)
-                best_int = best;
+    bool in_place = j->kept.dtype == j->dtype && in_a_row(&j->reduced);
+    for (int64_t i = lo; i < hi; i++) {
+        fnn_tensor run = j->reduced;
+        run.data = (char *)kept_data(&j->kept, i);
+        int64_t index = 0;
+        double best = 0, here; /* room for any dtype */
+        for (int64_t pos = 0; pos < j->length; pos += FNN_CHUNK) {
+            int64_t n = fnn_min64(FNN_CHUNK, j->length - pos);
+            const char *x = run.data + pos * size;
+            if (!in_place) {
+                fnn_gather(buffer, j->dtype, &run, pos, n);
+                x = buffer;
+            }
+            extremum_of(j->op, j->dtype, n, x, &here);
+            if (pos == 0 || beyond(j->op, j->dtype, &here, &best)) {
+                best = here;
+                index = pos + find(j->dtype, n, x, &here);
             }
         }
-        y[i] = index;
+        j->y[i] = index;
     }
+}
+
+fnn_status fnn_run_arg(fnn_call *c) {
+    arg_job j = {.op = c->op->kernel, .y = (int64_t *)(void *)c->out[0].data};
+    int dtype = c->in[0]->dtype;
+    j.dtype = fnn_is_float(dtype) ? dtype : FNN_INT64;
+    fnn_reduce_split(c, &j.kept, &j.reduced);
+    j.length = fnn_numel(&j.reduced);
+    fnn_coalesce(&j.reduced);
+    fnn_parallel_for(fnn_numel(&j.kept), GRAIN_ELEMENTS / fnn_max64(j.length, 1) + 1,
+                     find_arg, &j);
     return FNN_OK;
 }
