@@ -31,8 +31,12 @@ static inline ptrdiff_t fnn_gemm_panel_rows(ptrdiff_t size) {
     return FNN_GEMM_KG * fnn_gemm_mc(size);
 }
 
-/* All of A, packed, may stay in L2 while single panels of B pass by. */
-#define FNN_GEMM_WHOLE_A_BYTES FNN_L2_BYTES
+/* Columns of A, whole k-blocks, of which all m rows, packed, stay in L2 while single
+ * panels of B pass by; 0 where not even one k-block does. */
+static inline ptrdiff_t fnn_gemm_depth(ptrdiff_t m, ptrdiff_t size) {
+    return FNN_L2_BYTES / (m * size * FNN_GEMM_KC) * FNN_GEMM_KC;
+}
+#define FNN_GEMM_ANY_DEPTH (PTRDIFF_MAX / 2)
 
 /* Panels of B packed together where all of A stays in L2: enough that rows of B are
  * read in long runs. */
@@ -42,7 +46,7 @@ static inline ptrdiff_t fnn_gemm_panel_rows(ptrdiff_t size) {
  * panel, and either a panel's row is more than one cache line or B is small. */
 static inline bool fnn_gemm_place_b(ptrdiff_t m, ptrdiff_t panel_bytes,
                                     double b_bytes) {
-    return m <= 140 && (panel_bytes > 64 || b_bytes <= FNN_L2_BYTES);
+    return m <= 140 && b_bytes <= 2 * FNN_L2_BYTES;
 }
 
 /* Panels of B up to which A is read in place: more of them repay the packing. */

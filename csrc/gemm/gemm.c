@@ -3,9 +3,9 @@
  *
  *   few rows   at most gemv_m rows, or one column (then the product is transposed): B
  *              is streamed once, nothing is packed, no workspace
- *   panels     A small enough for L2: a few panels of B at a time, packed if its rows
- *              are not contiguous or many tiles read it, goes past all of A, k-block
- *              after k-block
+ *   panels     some k-blocks of all rows of A are small enough for L2: a few panels of
+ *              B at a time, packed if its rows are not contiguous or many tiles read it,
+ *              go past them, k-block after k-block
  *   blocked    a block of B (some k-blocks x NC) is packed for L3, blocks of A (MC
  *              rows) are packed for L2 or, where few panels of B repay it, read in
  *              place
@@ -30,6 +30,7 @@ typedef struct {
     int column_act;
     ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
     ptrdiff_t a_bytes, slice;      /* of a piece's workspace: packed A; all of it */
+    ptrdiff_t depth;               /* PANELS: columns of A that go past B at a time */
     char *workspace;
 } gemm_job;
 
@@ -148,13 +149,12 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const ptrdiff_t n = least(g->n, ceil_div(ceil_div(g->n, nr), job->cols) * nr);
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
     job->pack_a = n > FNN_GEMM_PLACE_A_PANELS * nr;
-    const double whole_a = (double)m * (double)g->k * (double)job->size;
-    if (job->pack_a ? whole_a <= FNN_GEMM_WHOLE_A_BYTES
-                    : m <= fnn_gemm_panel_rows(job->size)) {
+    job->depth = job->pack_a ? fnn_gemm_depth(m, job->size) : FNN_GEMM_ANY_DEPTH;
+    if (job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size)) {
         job->path = PANELS;
         const double b_bytes = (double)g->k * (double)n * (double)job->size;
         job->pack_b = g->b_col != 1 || !fnn_gemm_place_b(m, nr * job->size, b_bytes);
-        job->a_bytes = job->pack_a ? m * g->k * job->size : 0;
+        job->a_bytes = job->pack_a ? m * least(g->k, job->depth) * job->size : 0;
         const ptrdiff_t group = least(round_up(n, nr), FNN_GEMM_GROUP * nr);
         job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
@@ -217,10 +217,35 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
     job->kernel->gemv(&t);
 }
 
+/* What will be packed next, line by line of cache; tiles fetch it while they compute. */
+typedef struct {
+    const char *at;
+    ptrdiff_t step;  /* elements from one run of memory to the next */
+    ptrdiff_t lines; /* of cache that each run has left */
+} gemm_ahead;
+
+/* Where rows of B are contiguous a run is a row of a group of panels, elsewhere a
+ * column of a k-block. */
+static gemm_ahead ahead_of(const gemm_job *job, const char *b, ptrdiff_t n,
+                           ptrdiff_t k) {
+    const bool rows = job->g.b_col == 1;
+    return (gemm_ahead){.at = b,
+                        .step = rows ? job->g.b_row : job->g.b_col,
+                        .lines = ceil_div((rows ? n : k) * job->size, FNN_ALIGN)};
+}
+
+/* Hands the next two lines of every run to the tile. */
+static void look_ahead(gemm_ahead *next, fnn_tile *t) {
+    t->ahead = next->lines > 0 ? next->at : (const char *)t->b;
+    t->ahead_step = next->lines > 0 ? next->step : 0;
+    next->at += 2 * FNN_ALIGN;
+    next->lines -= 2;
+}
+
 /* Tiles of rows [0, m) against one panel of B, for one k-block of length t->k. a
  * points at the block in place, or at its packed panels. */
 static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char *a,
-                      char *c) {
+                      char *c, gemm_ahead *next) {
     const ptrdiff_t tiles = ceil_div(m, job->kernel->mr);
     const ptrdiff_t height = m / tiles, extra = m % tiles;
     const ptrdiff_t a_step = (job->pack_a ? t->k : job->g.a_row) * job->size;
@@ -234,6 +259,7 @@ static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char 
             t->a_row = 1;
             t->a_k = t->m;
         }
+        look_ahead(next, t);
         job->kernel->tile(t);
         a += t->m * a_step;
         c += t->m * c_step;
@@ -247,28 +273,37 @@ static void pack_rows(const gemm_job *job, ptrdiff_t m, ptrdiff_t k, const char 
                         job->g.a_col, to);
 }
 
-static void run_panels(const gemm_job *job, const gemm_part *x) {
+/* Columns [p0, p1) of A past all panels of B. */
+static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
+                      ptrdiff_t p1) {
     const fnn_gemm_args *g = &job->g;
     const ptrdiff_t nr = job->kernel->nr, size = job->size;
     const ptrdiff_t a_step = g->a_col * size, b_step = g->b_row * size;
-    if (job->pack_a) {
-        for (ptrdiff_t p = 0; p < g->k; p += FNN_GEMM_KC) {
-            pack_rows(job, x->m, least(g->k - p, FNN_GEMM_KC), x->a + p * a_step,
-                      x->pa + p * x->m * size);
-        }
+    for (ptrdiff_t p = p0; job->pack_a && p < p1; p += FNN_GEMM_KC) {
+        pack_rows(job, x->m, least(p1 - p, FNN_GEMM_KC), x->a + p * a_step,
+                  x->pa + (p - p0) * x->m * size);
     }
     fnn_tile t = tile_of(job);
     const ptrdiff_t group = FNN_GEMM_GROUP * nr;
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += group) {
         const ptrdiff_t n = least(x->n - j0, group);
         const char *b = x->b + j0 * g->b_col * size;
-        ptrdiff_t p = 0;
+        ptrdiff_t p = p0;
         do {
-            t.k = least(g->k - p, FNN_GEMM_KC);
+            t.k = least(p1 - p, FNN_GEMM_KC);
             t.first = p == 0;
             t.last = p + t.k == g->k;
+            gemm_ahead next = {.lines = 0};
             if (job->pack_b) {
                 job->kernel->pack_b(n, t.k, b + p * b_step, g->b_row, g->b_col, x->pb);
+                if (p + t.k < p1) {
+                    next = ahead_of(job, b + (p + t.k) * b_step, n,
+                                    least(p1 - p - t.k, FNN_GEMM_KC));
+                } else if (j0 + n < x->n) {
+                    next = ahead_of(job, b + n * g->b_col * size + p0 * b_step,
+                                    least(x->n - j0 - n, group),
+                                    least(p1 - p0, FNN_GEMM_KC));
+                }
             }
             for (ptrdiff_t j = 0; j < n; j += nr) {
                 t.n = least(n - j, nr);
@@ -278,13 +313,23 @@ static void run_panels(const gemm_job *job, const gemm_part *x) {
                     t.b = x->pb + j * t.k * size;
                     t.b_k = round_up(t.n, job->kernel->lanes);
                 }
-                run_panel(job, &t, x->m,
-                          job->pack_a ? x->pa + p * x->m * size : x->a + p * a_step,
-                          x->c + (j0 + j) * size);
+                run_panel(
+                    job, &t, x->m,
+                    job->pack_a ? x->pa + (p - p0) * x->m * size : x->a + p * a_step,
+                    x->c + (j0 + j) * size, &next);
             }
             p += t.k;
-        } while (p < g->k);
+        } while (p < p1);
     }
+}
+
+static void run_panels(const gemm_job *job, const gemm_part *x) {
+    ptrdiff_t p = 0;
+    do {
+        const ptrdiff_t end = least(job->g.k, p + job->depth);
+        run_depth(job, x, p, end);
+        p = end;
+    } while (p < job->g.k);
 }
 
 static void run_blocked(const gemm_job *job, const gemm_part *x) {
@@ -323,10 +368,11 @@ static void run_blocked(const gemm_job *job, const gemm_part *x) {
                         t.first = p == 0;
                         t.last = p + t.k == g->k;
                         t.b = x->pb + ((p - p0) * round_up(n, nr) + j * t.k) * size;
+                        gemm_ahead next = {.lines = 0};
                         run_panel(job, &t, m,
                                   job->pack_a ? x->pa + (p - p0) * m * size
                                               : a + p * g->a_col * size,
-                                  c);
+                                  c, &next);
                         p += t.k;
                     } while (p < p1);
                 }

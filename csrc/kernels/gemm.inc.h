@@ -249,6 +249,8 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
 #define SET(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
     GEMM_ALL_ROWS(SET)
 #undef SET
+    const T *ahead = t->ahead;
+    const ptrdiff_t ahead_step = t->ahead_step;
     if (packed) { /* to L2: rows a power of two apart would not stay in L1 */
         for (int i = 0; i < m; i++) {
             __builtin_prefetch(c + i * ldc, 0, 2);
@@ -272,6 +274,9 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
             if (nv == 2) {                                                           \
                 __builtin_prefetch(b + (2 * GEMM_AHEAD + 1) * LANES, 0, 3);          \
             }                                                                        \
+            __builtin_prefetch(ahead, 0, 2);                                         \
+            __builtin_prefetch((const char *)ahead + 64, 0, 2);                      \
+            ahead += ahead_step;                                                     \
         }                                                                            \
         GEMM_ALL_ROWS(STEP)                                                          \
         a += a_k;                                                                    \
