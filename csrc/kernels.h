@@ -132,6 +132,9 @@ typedef struct {
     int act;
     bool first, last, packed;
     bool b_padded; /* lanes past n are readable: b alone is a packed panel */
+    /* With packed, if not NULL: b is no panel yet, but b_k apart; it becomes one here. n
+     * is nr. */
+    void *panel;
     /* What is packed next, from memory to L2: two lines of cache a step of k. */
     const void *ahead;
     ptrdiff_t ahead_step; /* elements; 0: nothing */

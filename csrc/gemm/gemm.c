@@ -261,6 +261,10 @@ static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char 
         }
         look_ahead(next, t);
         job->kernel->tile(t);
+        if (t->panel != NULL) { /* the first tile has made it */
+            t->b = t->panel;
+            t->panel = NULL;
+        }
         a += t->m * a_step;
         c += t->m * c_step;
     }
@@ -295,7 +299,11 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
             t.last = p + t.k == g->k;
             gemm_ahead next = {.lines = 0};
             if (job->pack_b) {
-                job->kernel->pack_b(n, t.k, b + p * b_step, g->b_row, g->b_col, x->pb);
+                /* Whole panels of contiguous rows are made by their first tile. */
+                const ptrdiff_t whole = job->pack_a && g->b_col == 1 ? n / nr * nr : 0;
+                job->kernel->pack_b(n - whole, t.k,
+                                    b + p * b_step + whole * g->b_col * size, g->b_row,
+                                    g->b_col, x->pb + whole * t.k * size);
                 if (p + t.k < p1) {
                     next = ahead_of(job, b + (p + t.k) * b_step, n,
                                     least(p1 - p - t.k, FNN_GEMM_KC));
@@ -309,7 +317,10 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
                 t.n = least(n - j, nr);
                 t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
                 t.b = b + p * b_step + j * g->b_col * size;
-                if (job->pack_b) {
+                if (job->pack_b && job->pack_a && g->b_col == 1 && t.n == nr) {
+                    t.panel = x->pb + j * t.k * size;
+                    t.b_k = g->b_row;
+                } else if (job->pack_b) {
                     t.b = x->pb + j * t.k * size;
                     t.b_k = round_up(t.n, job->kernel->lanes);
                 }

@@ -235,14 +235,17 @@ GEMM_INLINE void FNN_NAME(gemm_put)(T *c, ptrdiff_t tail, bool first, const int 
 
 /* m rows of nv vectors, both constants where this is expanded. packed: the steps are
  * constants too, so that loads become base plus displacement. masked: the last
- * vector of B holds only the lanes below n. */
+ * vector of B holds only the lanes below n. packing: of A alone, and B becomes a panel on
+ * the way, its stores in the shadow of the arithmetic. */
 GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const int nv,
-                                          const bool packed, const bool masked) {
+                                          const bool packed, const bool masked,
+                                          const bool packing) {
     const T *a = t->a;
     const T *b = t->b;
     const ptrdiff_t a_row = packed ? 1 : t->a_row;
     const ptrdiff_t a_k = packed ? m : t->a_k;
-    const ptrdiff_t b_k = packed ? nv * LANES : t->b_k;
+    const ptrdiff_t b_k = packed && !packing ? nv * LANES : t->b_k;
+    T *panel = t->panel;
     const ptrdiff_t k = t->k, ldc = t->ldc;
     const ptrdiff_t tail = t->n - (nv - 1) * LANES;
     T *c = t->c;
@@ -269,11 +272,19 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
     {                                                                                \
         V b0 = masked && nv == 1 ? v_loadn(b, tail) : v_load(b);                     \
         V b1 = nv == 1 ? b0 : masked ? v_loadn(b + LANES, tail) : v_load(b + LANES); \
-        if (packed) {                                                                \
+        if (packing) {                                                               \
+            v_store(panel, b0);                                                      \
+            if (nv == 2) {                                                           \
+                v_store(panel + LANES, b1);                                          \
+            }                                                                        \
+            panel += nv * LANES;                                                     \
+        } else if (packed) {                                                         \
             __builtin_prefetch(b + GEMM_AHEAD * nv * LANES, 0, 3);                   \
             if (nv == 2) {                                                           \
                 __builtin_prefetch(b + (2 * GEMM_AHEAD + 1) * LANES, 0, 3);          \
             }                                                                        \
+        }                                                                            \
+        if (packed) {                                                                \
             __builtin_prefetch(ahead, 0, 2);                                         \
             __builtin_prefetch((const char *)ahead + 64, 0, 2);                      \
             ahead += ahead_step;                                                     \
@@ -311,19 +322,29 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
 
 #define TILE(m_, nv_)                                                   \
     static void FNN_NAME(gemm_packed_##m_##x##nv_)(const fnn_tile *t) { \
-        FNN_NAME(gemm_tile_body)(t, m_, nv_, true, false);              \
+        FNN_NAME(gemm_tile_body)(t, m_, nv_, true, false, false);       \
     }                                                                   \
     static void FNN_NAME(gemm_direct_##m_##x##nv_)(const fnn_tile *t) { \
-        FNN_NAME(gemm_tile_body)(t, m_, nv_, false, false);             \
+        FNN_NAME(gemm_tile_body)(t, m_, nv_, false, false, false);      \
     }                                                                   \
     static void FNN_NAME(gemm_masked_##m_##x##nv_)(const fnn_tile *t) { \
-        FNN_NAME(gemm_tile_body)(t, m_, nv_, false, true);              \
+        FNN_NAME(gemm_tile_body)(t, m_, nv_, false, true, false);       \
     }
 GEMM_ROWS(TILE, 1)
 #if GEMM_NV == 2
 GEMM_ROWS(TILE, 2)
 #endif
 #undef TILE
+#define TILE(m_, nv_)                                            \
+    static void FNN_NAME(gemm_packing_##m_)(const fnn_tile *t) { \
+        FNN_NAME(gemm_tile_body)(t, m_, nv_, true, false, true); \
+    }
+GEMM_ROWS(TILE, GEMM_NV)
+#undef TILE
+#define PACKING(m, nv) FNN_NAME(gemm_packing_##m),
+static const fnn_tile_fn FNN_NAME(gemm_packing)[GEMM_MR] = {
+    GEMM_ROWS(PACKING, GEMM_NV)};
+#undef PACKING
 
 /* [packed, direct, masked][vectors - 1][rows - 1] */
 #define PACKED(m, nv) FNN_NAME(gemm_packed_##m##x##nv),
@@ -353,8 +374,12 @@ static void FNN_NAME(gemm_run)(const fnn_tile *t) {
             __builtin_prefetch(row + t->n - 1, 0, 2);
         }
     }
-    int kind = t->packed ? 0 : t->b_padded || t->n == (nv + 1) * LANES ? 1 : 2;
-    FNN_NAME(gemm_tiles)[kind][nv][t->m - 1](t);
+    if (t->panel != NULL) {
+        FNN_NAME(gemm_packing)[t->m - 1](t);
+    } else {
+        int kind = t->packed ? 0 : t->b_padded || t->n == (nv + 1) * LANES ? 1 : 2;
+        FNN_NAME(gemm_tiles)[kind][nv][t->m - 1](t);
+    }
     if (t->last && (t->bias != NULL || t->residual != NULL || t->act != FNN_ACT_NONE)) {
         FNN_NAME(gemm_finish)(t->m, t->n, t->c, t->ldc, t->bias, 1, t->residual,
                               t->act);
