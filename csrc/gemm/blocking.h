@@ -1,24 +1,27 @@
 /* How the GEMM cuts its operands to fit the caches. Only speed depends on these
  * numbers.
- *
- * The cache sizes are those of a small current core; larger caches gain little, and
- * asking the machine would make timings, not results, differ from one to the next.
  */
 #ifndef FNN_GEMM_BLOCKING_H
 #define FNN_GEMM_BLOCKING_H
 
+#include "cpu.h"
 #include "kernels.h"
 
-#define FNN_L2_BYTES (512 << 10)
-#define FNN_L3_BYTES (4 << 20) /* one core's share */
+#define FNN_L3_BYTES (4 << 20) /* one core's share; who else uses it, nobody knows */
+
+/* The second level's size, within what is believable. */
+static inline ptrdiff_t fnn_gemm_l2(void) {
+    const int64_t l2 = fnn_cpu_get()->l2;
+    return (ptrdiff_t)(l2 < 256 << 10 ? 256 << 10 : l2 > 2 << 20 ? 2 << 20 : l2);
+}
 
 /* k-blocks packed together: c is fetched once for all of them. */
 #define FNN_GEMM_KG 2
 
 /* Rows of a packed block of A: half of L2, less a margin that makes it a multiple of
- * many tile heights. 120 float32, 60 float64. */
+ * many tile heights. Of 1 MB: 248 float32, 124 float64. */
 static inline ptrdiff_t fnn_gemm_mc(ptrdiff_t size) {
-    return (FNN_L2_BYTES / 2 - (16 << 10)) / (FNN_GEMM_KG * FNN_GEMM_KC * size);
+    return (fnn_gemm_l2() / 2 - (16 << 10)) / (FNN_GEMM_KG * FNN_GEMM_KC * size);
 }
 
 /* Columns of a packed block of B: the share of L3. 2048 float32, 1024 float64. */
@@ -26,15 +29,15 @@ static inline ptrdiff_t fnn_gemm_nc(ptrdiff_t size) {
     return FNN_L3_BYTES / (FNN_GEMM_KG * FNN_GEMM_KC * size);
 }
 
-/* Rows of A read in place that stay in L2 while panels of B pass by. 240 and 120. */
+/* Rows of A read in place of which a k-block stays in L2 while panels of B pass by. */
 static inline ptrdiff_t fnn_gemm_panel_rows(ptrdiff_t size) {
-    return FNN_GEMM_KG * fnn_gemm_mc(size);
+    return fnn_gemm_mc(size);
 }
 
 /* Columns of A, whole k-blocks, of which all m rows, packed, stay in L2 while single
  * panels of B pass by; 0 where not even one k-block does. */
 static inline ptrdiff_t fnn_gemm_depth(ptrdiff_t m, ptrdiff_t size) {
-    return FNN_L2_BYTES / (m * size * FNN_GEMM_KC) * FNN_GEMM_KC;
+    return fnn_gemm_l2() * 7 / 16 / (m * size * FNN_GEMM_KC) * FNN_GEMM_KC;
 }
 #define FNN_GEMM_ANY_DEPTH (PTRDIFF_MAX / 2)
 
@@ -46,7 +49,7 @@ static inline ptrdiff_t fnn_gemm_depth(ptrdiff_t m, ptrdiff_t size) {
  * panel, and either a panel's row is more than one cache line or B is small. */
 static inline bool fnn_gemm_place_b(ptrdiff_t m, ptrdiff_t panel_bytes,
                                     double b_bytes) {
-    return m <= 140 && b_bytes <= 2 * FNN_L2_BYTES;
+    return m <= 140 && b_bytes <= fnn_gemm_l2();
 }
 
 /* Panels of B up to which A is read in place: more of them repay the packing. */
