@@ -181,9 +181,12 @@ static const FNN_NAME(gemv_part) FNN_NAME(gemv_spans)[4] = {
 
 /* Columns of B contiguous: squares of B are transposed in registers and used at
  * once, g groups of LANES columns in turn, whose chains overlap. col has g * LANES
- * pointers, the last ones repeated where n ends. */
+ * pointers, the last ones repeated where n ends. lines: a line of cache is read at once,
+ * since those of columns a page apart push each other out of L1 before they are read
+ * again. */
 GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T *c,
-                                       ptrdiff_t n, const int m, const int g) {
+                                       ptrdiff_t n, const int m, const int g,
+                                       const bool lines) {
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, ldc = t->ldc;
     const T *a = t->a;
     const bool far = t->n * t->k >= GEMV_FAR;
@@ -210,12 +213,24 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
             __builtin_prefetch(col[s * LANES + l] + q + GEMV_AHEAD * LANES, 0, 3);     \
         }                                                                              \
     }                                                                                  \
-    _Pragma("GCC unroll 16")                                                           \
-    for (int h = 0; h < LANES; h += STRIP) {                                           \
-        v_strip(col + s * LANES, q + h, r);                                            \
+    if (lines) {                                                                       \
         _Pragma("GCC unroll 16")                                                       \
-        for (int l = 0; l < STRIP; l++) {                                              \
-            USE(h + l, l, s)                                                           \
+        for (int l = 0; l < LANES; l++) {                                              \
+            r[l] = v_load(col[s * LANES + l] + q);                                     \
+        }                                                                              \
+        v_transpose(r);                                                                \
+        _Pragma("GCC unroll 16")                                                       \
+        for (int l = 0; l < LANES; l++) {                                              \
+            USE(l, l, s)                                                               \
+        }                                                                              \
+    } else {                                                                           \
+        _Pragma("GCC unroll 16")                                                       \
+        for (int h = 0; h < LANES; h += STRIP) {                                       \
+            v_strip(col + s * LANES, q + h, r);                                        \
+            _Pragma("GCC unroll 16")                                                   \
+            for (int l = 0; l < STRIP; l++) {                                          \
+                USE(h + l, l, s)                                                       \
+            }                                                                          \
         }                                                                              \
     }
             /* clang-format on */
@@ -254,25 +269,37 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
     } while (q < t->k);
 }
 
-/* One row needs two groups to hide the latency of its chain. */
-#define GEMV(m, g)                                                   \
-    GEMM_APART void FNN_NAME(gemv_square_##m##x##g)(                 \
+/* One row needs two groups to hide the latency of its chain; lines fill the registers. */
+#define GEMV(m, g, lines)                                            \
+    GEMM_APART void FNN_NAME(gemv_square_##m##x##g##_##lines)(       \
         const fnn_tile *t, const T *const *col, T *c, ptrdiff_t n) { \
-        FNN_NAME(gemv_square)(t, col, c, n, m, g);                   \
+        FNN_NAME(gemv_square)(t, col, c, n, m, g, lines);            \
     }
-GEMV(1, 1)
-GEMV(1, 2)
-GEMV(2, 1)
-GEMV(3, 1)
-GEMV(4, 1)
+GEMV(1, 1, 0)
+GEMV(1, 2, 0)
+GEMV(2, 1, 0)
+GEMV(3, 1, 0)
+GEMV(4, 1, 0)
+GEMV(1, 1, 1)
+GEMV(2, 1, 1)
+GEMV(3, 1, 1)
+GEMV(4, 1, 1)
 #undef GEMV
 typedef void (*FNN_NAME(gemv_square_fn))(const fnn_tile *t, const T *const *col, T *c,
                                          ptrdiff_t n);
-static const FNN_NAME(gemv_square_fn) FNN_NAME(gemv_squares)[4] = {
-    FNN_NAME(gemv_square_1x1),
-    FNN_NAME(gemv_square_2x1),
-    FNN_NAME(gemv_square_3x1),
-    FNN_NAME(gemv_square_4x1),
+static const FNN_NAME(gemv_square_fn) FNN_NAME(gemv_squares)[2][4] = {
+    {
+        FNN_NAME(gemv_square_1x1_0),
+        FNN_NAME(gemv_square_2x1_0),
+        FNN_NAME(gemv_square_3x1_0),
+        FNN_NAME(gemv_square_4x1_0),
+    },
+    {
+        FNN_NAME(gemv_square_1x1_1),
+        FNN_NAME(gemv_square_2x1_1),
+        FNN_NAME(gemv_square_3x1_1),
+        FNN_NAME(gemv_square_4x1_1),
+    },
 };
 
 static const signed char FNN_NAME(gemv_widest)[4] = {GEMV_WIDEST};
@@ -294,18 +321,16 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
             FNN_NAME(gemv_parts)[m - 1][w - 1](t, j, tail < LANES ? tail : LANES);
         }
     } else {
-        /* Two groups of columns crowd each other out of L1 where they lie a multiple
-         * of a page apart. */
-        const bool pairs = m == 1 && t->b_col * (ptrdiff_t)sizeof(T) % 4096 != 0;
-        const ptrdiff_t span = pairs ? 2 * LANES : LANES;
+        const bool lines = t->b_col * (ptrdiff_t)sizeof(T) % 4096 == 0;
+        const ptrdiff_t span = m == 1 && !lines ? 2 * LANES : LANES;
         for (ptrdiff_t j = 0; j < n; j += span) {
             const ptrdiff_t w = n - j < span ? n - j : span;
             const T *col[2 * LANES];
             for (int l = 0; l < span; l++) {
                 col[l] = b + (j + (l < w ? l : w - 1)) * t->b_col;
             }
-            (w > LANES ? FNN_NAME(gemv_square_1x2) : FNN_NAME(gemv_squares)[m - 1])(
-                t, col, c + j, w);
+            (w > LANES ? FNN_NAME(gemv_square_1x2_0)
+                       : FNN_NAME(gemv_squares)[lines][m - 1])(t, col, c + j, w);
         }
     }
     FNN_NAME(gemm_finish)(m, n, c, t->ldc, t->bias, 1, t->residual, t->act);
