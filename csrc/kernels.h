@@ -81,8 +81,20 @@ typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double t
 typedef void (*fnn_stream_fn)(ptrdiff_t n, void *y, const void *x,
                               const void *const *ahead, int n_ahead);
 
-/* In place over n pairs of uniforms, u1 in (0, 1], u2 in [0, 1): two normals each. */
-typedef void (*fnn_box_muller_fn)(ptrdiff_t n, void *u1, void *u2);
+/* Random numbers of the key `seed`, from the first word of block `block` on; see
+ * kernels/random.inc.h. A block gives four elements of float32 or two of float64. */
+
+#define FNN_RANDOM_MARGIN 128 /* bytes */
+/* y[i] = the bits of element i < n, uint32_t or uint64_t; what follows y[n - 1] may be
+ * written too, by less than FNN_RANDOM_MARGIN bytes. */
+typedef void (*fnn_random_bits_fn)(ptrdiff_t n, uint64_t seed, uint64_t block, void *y);
+/* y[i], i < n: uniform in [a, b), or normal of mean a and standard deviation b. */
+typedef void (*fnn_draw_fn)(ptrdiff_t n, uint64_t seed, uint64_t block, double a,
+                            double b, void *y);
+/* Where word i of the blocks, four a block for both dtypes, is at least p 2^32: mask[i] = 1
+ * and y[i] = x[i] / (1 - p), else 0 both; i < n, 0 <= p < 1. y may be x. */
+typedef void (*fnn_dropout_fn)(ptrdiff_t n, uint64_t seed, uint64_t block, double p,
+                               const void *x, void *y, uint8_t *mask);
 
 /* Optimizer steps, see kernels/step.inc.h: what to do, and with which scalars. */
 enum {

@@ -23,7 +23,7 @@ def philox(seed, first, count):
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11.
     """
     low = np.uint64(0xFFFFFFFF)
-    block = np.arange(first, first + count, dtype=np.uint64)
+    block = np.arange(count, dtype=np.uint64) + np.uint64(first)
     c = [
         block & low,
         block >> np.uint64(32),
@@ -66,13 +66,10 @@ def test_uniform_bit_for_bit(seed):
 
 
 def test_normal_is_box_muller():
-    words = philox(7, 0, 1000).reshape(-1).astype(np.float64)
-    u = ((words // 256)[0::2] + 1) * 2.0**-24
-    angle = 2 * math.pi * (words // 256)[1::2] * 2.0**-24
-    radius = np.sqrt(-2 * np.log(u))
-    expected = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).reshape(-1)
+    words = philox(7, 0, 1000).reshape(-1)
+    u = (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
     got = fastnn.randn(3999, generator=Generator(7)).numpy()
-    np.testing.assert_allclose(got, expected[:3999], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(got, normals(u)[:3999], rtol=2e-6, atol=2e-6)
 
 
 def test_golden():
@@ -181,6 +178,90 @@ def test_same_numbers_on_any_machine():
     finally:
         fastnn.set_num_threads(threads)
         _core.set_isa(isa)
+
+
+def at(seed, block):
+    """A generator whose next block is the one given."""
+    state = np.array([seed, block], np.uint64).view(np.int64)
+    return Generator().set_state(fastnn.tensor(state))
+
+
+def doubles(words):
+    """The lanes of float64: of each two words the first is the upper half."""
+    wide = words.astype(np.uint64)
+    return wide[0::2] << np.uint64(32) | wide[1::2]
+
+
+def normals(u):
+    """Box and Muller's, of uniforms of either dtype, in float64."""
+    step = 2.0**-24 if u.dtype == np.float32 else 2.0**-53
+    radius = np.sqrt(-2 * np.log(u[0::2].astype(np.float64) + step))
+    angle = 2 * math.pi * u[1::2].astype(np.float64)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).reshape(-1)
+
+
+# None, one, what fills a vector and a draw of eight blocks (32 or 16 elements), one less,
+# one more; then more than a chunk of 256.
+LENGTHS = [*range(36), 47, 48, 49, 63, 64, 65, 127, 129, 255, 256, 257, 511, 515, 1029]
+# Within a draw, and eight blocks that carry into the counter's second word in each lane.
+STARTS = [0, 1, 5, *range(2**32 - 9, 2**32 + 1), 2**33 - 3, 2**63 - 1, 2**64 - 3]
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("isa", _core.isas())
+def test_every_isa_draws_what_the_oracle_draws(isa):
+    seed, before = 0x9E3779B97F4A7C15, fastnn.isa()
+    x = np.linspace(-3, 3, 2 * max(LENGTHS))
+    try:
+        _core.set_isa(isa)
+        for start in STARTS:
+            words = philox(seed, start, max(LENGTHS) // 2 + 1).reshape(-1)
+            for n in LENGTHS:
+                check_floats(seed, start, n, words, x)
+                order = list(range(n))
+                steps = range(n - 1, 0, -1)
+                for i, r in zip(steps, doubles(words[: 2 * n]).tolist(), strict=False):
+                    k = r * (i + 1) >> 64
+                    order[i], order[k] = order[k], order[i]
+                got = fastnn.randperm(n, generator=at(seed, start)).tolist()
+                assert got == order, (start, n)
+    finally:
+        _core.set_isa(before)
+
+
+def check_floats(seed, start, n, words, x):
+    def same(expected, draw, *args, **kwargs):
+        got = draw(*args, generator=at(seed, start), **kwargs).numpy()
+        assert got.tobytes() == expected.tobytes(), (draw, start, n, got.dtype)
+
+    narrow = (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    wide = (doubles(words) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    for dtype, u in ((fastnn.float32, narrow), (fastnn.float64, wide)):
+        kind = u.dtype.type
+        same(u[:n], fastnn.rand, n, dtype=dtype)
+        scaled = kind(-3.7) + u[:n] * kind(2.1 - -3.7)
+        same(scaled, fastnn.uniform, (n,), -3.7, 2.1, dtype=dtype)
+        z = fastnn.randn(n, dtype=dtype, generator=at(seed, start)).numpy()
+        close = {"rtol": 2e-6, "atol": 2e-6} if kind is np.float32 else {"atol": 1e-14}
+        np.testing.assert_allclose(z, normals(u)[:n], **close)
+        z = fastnn.tensor(x.astype(u.dtype))
+        for y in (z[:n], z[: 2 * n : 2]):  # read in place, and gathered
+            chance = y.div(6).add(0.5).clamp(0, 1)
+            below = (u[:n] < chance.numpy()).astype(u.dtype)
+            same(below, fastnn.bernoulli, chance)
+            for p in (0.1, 0.9, 1.0):
+                kept = words[:n].astype(np.uint64) >= np.uint64(p * 2**32)
+                scaled = y.numpy() * kind(1 / (1 - p) if p < 1 else 0)
+                same(np.where(kept, scaled, kind(0)), fastnn.dropout, y, p)
+
+
+def test_dropout_drops_what_is_not_finite():
+    x = fastnn.tensor([math.nan, math.inf, -math.inf, -1.0] * 64)
+    for p in (0.999, 1.0):
+        y = fastnn.dropout(x, p, generator=Generator(1)).numpy()
+        dropped = fastnn.dropout(fastnn.ones(256), p, generator=Generator(1)).numpy()
+        assert (y[dropped == 0] == 0).all()
+        assert not np.signbit(y[dropped == 0]).any()
 
 
 # ---- distributions ----

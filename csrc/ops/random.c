@@ -1,13 +1,12 @@
-/* Random numbers: Philox4x32-10, indexed by element.
+/* Random numbers: Philox4x32-10, indexed by element; kernels/random.inc.h draws.
  *
  * state is int64 (2,): the seed and the next counter block. Element i of a draw comes from
  * block (next + i / per_block), so threads cannot change a bit; the op then advances the
  * state past the blocks that it used. */
-#include "philox.h"
 #include "ops.h"
 
 #define GRAIN_BLOCKS 4096
-#define PAIRS 256 /* Box-Muller pairs a piece */
+#define DRAWN 256 /* steps of a permutation drawn at once */
 
 typedef struct {
     uint64_t seed, next;
@@ -15,8 +14,8 @@ typedef struct {
     int64_t n;
     double a, b;
     char *y;
-    /* dropout, bernoulli */
-    const fnn_tensor *x;
+    fnn_draw_fn draw;    /* uniform, normal */
+    const fnn_tensor *x; /* dropout, bernoulli */
     uint8_t *mask;
 } job;
 
@@ -103,110 +102,58 @@ static void run_blocks(job *j, void (*fn)(void *, int64_t, int64_t)) {
     fnn_parallel_for((j->n + j->per_block - 1) / j->per_block, GRAIN_BLOCKS, fn, j);
 }
 
-static double unit53(uint32_t hi, uint32_t lo) { /* [0, 1) in steps of 2^-53 */
-    return (double)(((uint64_t)hi << 32 | lo) >> 11) * 0x1p-53;
+/* The elements of blocks lo to hi - 1: the first one, and how many. */
+static int64_t first_of(const job *j, int64_t lo, int64_t hi, ptrdiff_t *n) {
+    int64_t first = lo * j->per_block;
+    *n = fnn_min64(hi * j->per_block, j->n) - first;
+    return first;
 }
 
-static void uniform_blocks(void *context, int64_t lo, int64_t hi) {
+static void draw_blocks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    double width = j->b - j->a;
-    for (int64_t block = lo; block < hi; block++) {
-        fnn_philox_block w = fnn_philox(j->seed, j->next + (uint64_t)block, 0);
-        for (int k = 0; k < j->per_block && block * j->per_block + k < j->n; k++) {
-            int64_t i = block * j->per_block + k;
-            if (j->dtype == FNN_FLOAT32) {
-                float low = (float)j->a,
-                      y = low + (float)(w.word[k] >> 8) * 0x1p-24f * (float)width;
-                ((float *)(void *)j->y)[i] = y < (float)j->b || width <= 0 ? y : low;
-            } else {
-                double y = j->a + unit53(w.word[2 * k], w.word[2 * k + 1]) * width;
-                ((double *)(void *)j->y)[i] = y < j->b || width <= 0 ? y : j->a;
-            }
-        }
-    }
+    ptrdiff_t n;
+    int64_t first = first_of(j, lo, hi, &n);
+    j->draw(n, j->seed, j->next + (uint64_t)lo, j->a, j->b,
+            j->y + first * fnn_dtype_size(j->dtype));
 }
 
-fnn_status fnn_run_uniform(fnn_call *c) {
+static fnn_status run_draw(const fnn_call *c, const fnn_draw_fn draw[2]) {
     int dtype = c->out[0].dtype;
     job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
     j.a = c->attr[1].f;
     j.b = c->attr[2].f;
-    run_blocks(&j, uniform_blocks);
+    j.draw = draw[FNN_F64(dtype)];
+    run_blocks(&j, draw_blocks);
     return FNN_OK;
 }
 
-static void normal_blocks(void *context, int64_t lo, int64_t hi) {
-    const job *j = context;
-    bool f32 = j->dtype == FNN_FLOAT32;
-    int pairs_per_block = j->per_block / 2;
-    _Alignas(64) double u1[PAIRS], u2[PAIRS];
-    float *a32 = (float *)(void *)u1, *b32 = (float *)(void *)u2;
-    for (int64_t first = lo; first < hi; first += PAIRS / pairs_per_block) {
-        int64_t last = fnn_min64(hi, first + PAIRS / pairs_per_block);
-        int64_t pairs = 0;
-        for (int64_t block = first; block < last; block++) {
-            fnn_philox_block w = fnn_philox(j->seed, j->next + (uint64_t)block, 0);
-            if (f32) {
-                a32[pairs] = (float)((w.word[0] >> 8) + 1) * 0x1p-24f;
-                b32[pairs++] = (float)(w.word[1] >> 8) * 0x1p-24f;
-                a32[pairs] = (float)((w.word[2] >> 8) + 1) * 0x1p-24f;
-                b32[pairs++] = (float)(w.word[3] >> 8) * 0x1p-24f;
-            } else {
-                u1[pairs] = unit53(w.word[0], w.word[1]) + 0x1p-53;
-                u2[pairs++] = unit53(w.word[2], w.word[3]);
-            }
-        }
-        fnn_k->box_muller[!f32](pairs, u1, u2);
-        for (int64_t k = 0; k < 2 * pairs; k++) {
-            int64_t i = first * j->per_block + k;
-            if (i >= j->n) {
-                break;
-            }
-            if (f32) {
-                float z = k % 2 ? b32[k / 2] : a32[k / 2];
-                ((float *)(void *)j->y)[i] = (float)j->a + z * (float)j->b;
-            } else {
-                double z = k % 2 ? u2[k / 2] : u1[k / 2];
-                ((double *)(void *)j->y)[i] = j->a + z * j->b;
-            }
-        }
+fnn_status fnn_run_uniform(fnn_call *c) { return run_draw(c, fnn_k->uniform); }
+fnn_status fnn_run_normal(fnn_call *c) { return run_draw(c, fnn_k->normal); }
+
+/* n elements of x from `first` on: in place where they lie so, else gathered into y. */
+static const void *elements(const job *j, int64_t first, ptrdiff_t n, void *y) {
+    if (fnn_is_contiguous(j->x)) {
+        return j->x->data + first * fnn_dtype_size(j->dtype);
     }
-}
-
-fnn_status fnn_run_normal(fnn_call *c) {
-    int dtype = c->out[0].dtype;
-    job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
-    j.a = c->attr[1].f;
-    j.b = c->attr[2].f;
-    run_blocks(&j, normal_blocks);
-    return FNN_OK;
+    fnn_gather(y, j->dtype, j->x, first, n);
+    return y;
 }
 
 /* y = x / (1 - p) where kept, 0 where dropped; word i decides element i. */
 static void dropout_blocks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    double p = j->a, scale = p < 1 ? 1 / (1 - p) : 0;
-    uint64_t threshold = (uint64_t)(p * 0x1p32);
     ptrdiff_t size = fnn_dtype_size(j->dtype);
     for (int64_t block = lo; block < hi; block += FNN_CHUNK / 4) {
-        int64_t first = block * 4;
-        int64_t n = fnn_min64(fnn_min64(hi * 4, j->n) - first, FNN_CHUNK);
-        fnn_gather(j->y + first * size, j->dtype, j->x, first, n);
-        for (int64_t k = 0; k < n; k += 4) {
-            uint64_t index = j->next + (uint64_t)((first + k) / 4);
-            fnn_philox_block w = fnn_philox(j->seed, index, 0);
-            for (int64_t i = first + k; i < first + fnn_min64(k + 4, n); i++) {
-                bool keep = w.word[i % 4] >= threshold;
-                j->mask[i] = keep;
-                if (j->dtype == FNN_FLOAT32) {
-                    float *y = (float *)(void *)j->y + i;
-                    *y = keep ? *y * (float)scale : 0.0f;
-                } else {
-                    double *y = (double *)(void *)j->y + i;
-                    *y = keep ? *y * scale : 0.0;
-                }
-            }
+        ptrdiff_t n;
+        int64_t i = first_of(j, block, fnn_min64(hi, block + FNN_CHUNK / 4), &n);
+        char *y = j->y + i * size;
+        if (j->a == 1) { /* no word is 2^32 */
+            memset(y, 0, (size_t)(n * size));
+            memset(j->mask + i, 0, (size_t)n);
+            continue;
         }
+        fnn_k->dropout[FNN_F64(j->dtype)](n, j->seed, j->next + (uint64_t)block, j->a,
+                                          elements(j, i, n, y), y, j->mask + i);
     }
 }
 
@@ -227,23 +174,23 @@ fnn_status fnn_infer_bernoulli(fnn_call *c) {
     return fnn_check_size(c, &c->out[0]);
 }
 
-/* y = 1 where the uniform number that y holds is below p, else 0 */
-static void bernoulli_range(void *context, int64_t lo, int64_t hi) {
+/* y = 1 where a uniform number is below p, else 0 */
+static void bernoulli_blocks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     ptrdiff_t size = fnn_dtype_size(j->dtype);
-    _Alignas(8) char p[FNN_CHUNK * 8];
-    for (int64_t i = lo; i < hi; i += FNN_CHUNK) {
-        ptrdiff_t n = fnn_min64(hi - i, FNN_CHUNK);
-        fnn_gather(p, j->dtype, j->x, i, n);
-        for (ptrdiff_t k = 0; k < n; k++) {
-            if (j->dtype == FNN_FLOAT32) {
-                float *y = (float *)(void *)(j->y + (i + k) * size);
-                *y = *y < ((float *)(void *)p)[k];
-            } else {
-                double *y = (double *)(void *)(j->y + (i + k) * size);
-                *y = *y < ((double *)(void *)p)[k];
-            }
-        }
+    int f64 = FNN_F64(j->dtype), per_chunk = FNN_CHUNK / j->per_block;
+    _Alignas(64) char u[FNN_CHUNK * 8], one[16 * 8], zero[16 * 8] = {0};
+    uint8_t below[FNN_CHUNK];
+    fnn_convert(one, j->dtype, size, &(double){1}, FNN_FLOAT64, 0, 16); /* a splat */
+    for (int64_t block = lo; block < hi; block += per_chunk) {
+        ptrdiff_t n;
+        int64_t i = first_of(j, block, fnn_min64(hi, block + per_chunk), &n);
+        char *y = j->y + i * size;
+        fnn_k->uniform[f64](n, j->seed, j->next + (uint64_t)block, 0, 1, u);
+        fnn_k->map[FNN_MAP_lt][f64](n, below, (const void *[]){u, elements(j, i, n, y)},
+                                    (ptrdiff_t[]){1, 1});
+        fnn_k->map[FNN_MAP_where][f64](n, y, (const void *[]){below, one, zero},
+                                       (ptrdiff_t[]){1, 0, 0});
     }
 }
 
@@ -257,10 +204,8 @@ fnn_status fnn_run_bernoulli(fnn_call *c) {
     }
     int dtype = c->out[0].dtype;
     job j = start(c, dtype, fnn_numel(&c->out[0]), dtype == FNN_FLOAT32 ? 4 : 2);
-    j.b = 1;
     j.x = c->in[1];
-    run_blocks(&j, uniform_blocks);
-    fnn_parallel_for(j.n, 4 * GRAIN_BLOCKS, bernoulli_range, &j);
+    run_blocks(&j, bernoulli_blocks);
     return FNN_OK;
 }
 
@@ -273,15 +218,15 @@ fnn_status fnn_run_permutation(fnn_call *c) {
     for (int64_t i = 0; i < n; i++) {
         y[i] = i;
     }
-    fnn_philox_block w = {{0}};
+    uint64_t r[DRAWN + FNN_RANDOM_MARGIN / 8];
     for (int64_t i = n - 1; i > 0; i--) {
         int64_t draw = n - 1 - i;
-        if (draw % 2 == 0) {
-            w = fnn_philox(seed, next + (uint64_t)(draw / 2), 0);
+        if (draw % DRAWN == 0) {
+            fnn_k->random_bits[1](fnn_min64(i, DRAWN), seed,
+                                  next + (uint64_t)(draw / 2), r);
         }
-        uint64_t r =
-            (uint64_t)w.word[2 * (draw % 2)] << 32 | w.word[2 * (draw % 2) + 1];
-        int64_t k = (int64_t)((unsigned __int128)r * (uint64_t)(i + 1) >> 64);
+        int64_t k =
+            (int64_t)((unsigned __int128)r[draw % DRAWN] * (uint64_t)(i + 1) >> 64);
         int64_t swap = y[i];
         y[i] = y[k];
         y[k] = swap;

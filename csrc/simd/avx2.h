@@ -9,6 +9,9 @@ typedef struct {
     __m256d a, b;
 } vf64;
 typedef struct {
+    __m256i a, b;
+} vu64;
+typedef struct {
     __m256 a, b;
 } mf32;
 typedef struct {
@@ -371,6 +374,59 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){_mm256_set_m128(_mm256_cvtpd_ps(lo.b), _mm256_cvtpd_ps(lo.a)),
                   _mm256_set_m128(_mm256_cvtpd_ps(hi.b), _mm256_cvtpd_ps(hi.a))};
+}
+
+/* ---- integers ---- */
+
+SI vu64 u64_load(const uint64_t *p) {
+    return (vu64){_mm256_loadu_si256((const __m256i *)(const void *)p),
+                  _mm256_loadu_si256((const __m256i *)(const void *)(p + 4))};
+}
+SI void u64_store(uint64_t *p, vu64 v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, v.a);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 4), v.b);
+}
+SI vu64 u64_set1(uint64_t x) {
+    return (vu64){_mm256_set1_epi64x((long long)x), _mm256_set1_epi64x((long long)x)};
+}
+BINARY(u64_add, vu64, vu64, _mm256_add_epi64(x, y))
+BINARY(u64_mul32, vu64, vu64, _mm256_mul_epu32(x, y))
+UNARY(u64_high, vu64, _mm256_srli_epi64(x, 32))
+BINARY(u64_xor, vu64, vu64, _mm256_xor_si256(x, y))
+BINARY(u64_join, vu64, vu64, _mm256_blend_epi32(x, _mm256_slli_epi64(y, 32), 0xaa))
+BINARY(u64_even, vu64, vu64, _mm256_unpacklo_epi64(x, y))
+BINARY(u64_odd, vu64, vu64, _mm256_unpackhi_epi64(x, y))
+BINARY(u64_ge32, vu64, mf32,
+       _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(x, y), x)))
+/* 24 bits fit the signed conversion. */
+SI __m256 unit_ymm32(__m256i v) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(v, 8)),
+                         _mm256_set1_ps(0x1p-24f));
+}
+/* The halves of v >> 11 under the exponents of 2^84 and 2^52; no step rounds. */
+SI __m256d unit_ymm64(__m256i v) {
+    v = _mm256_srli_epi64(v, 11);
+    __m256i hi = _mm256_or_si256(_mm256_srli_epi64(v, 32),
+                                 _mm256_set1_epi64x(0x4530000000000000));
+    __m256i lo = _mm256_blend_epi32(v, _mm256_set1_epi64x(0x4330000000000000), 0xaa);
+    __m256d high =
+        _mm256_sub_pd(_mm256_castsi256_pd(hi), _mm256_set1_pd(0x1p84 + 0x1p52));
+    return _mm256_mul_pd(_mm256_add_pd(high, _mm256_castsi256_pd(lo)),
+                         _mm256_set1_pd(0x1p-53));
+}
+SI vf32 f32_unit(vu64 v) { return (vf32){unit_ymm32(v.a), unit_ymm32(v.b)}; }
+SI vf64 f64_unit(vu64 v) { return (vf64){unit_ymm64(v.a), unit_ymm64(v.b)}; }
+SI vu64 f32_bits(vf32 v) {
+    return (vu64){_mm256_castps_si256(v.a), _mm256_castps_si256(v.b)};
+}
+SI vf32 f32_from(vu64 v) {
+    return (vf32){_mm256_castsi256_ps(v.a), _mm256_castsi256_ps(v.b)};
+}
+SI vu64 f64_bits(vf64 v) {
+    return (vu64){_mm256_castpd_si256(v.a), _mm256_castpd_si256(v.b)};
+}
+SI vf64 f64_from(vu64 v) {
+    return (vf64){_mm256_castsi256_pd(v.a), _mm256_castsi256_pd(v.b)};
 }
 #undef SI
 #undef LOW32

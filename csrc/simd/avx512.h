@@ -3,6 +3,7 @@
 
 typedef __m512 vf32;
 typedef __m512d vf64;
+typedef __m512i vu64;
 typedef __mmask16 mf32;
 typedef __mmask8 mf64;
 
@@ -199,6 +200,34 @@ SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(lo)),
                               _mm512_cvtpd_ps(hi), 1);
 }
+
+/* ---- integers ---- */
+
+SI vu64 u64_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+SI void u64_store(uint64_t *p, vu64 v) { _mm512_storeu_si512(p, v); }
+SI vu64 u64_set1(uint64_t x) { return _mm512_set1_epi64((long long)x); }
+SI vu64 u64_add(vu64 a, vu64 b) { return _mm512_add_epi64(a, b); }
+SI vu64 u64_mul32(vu64 a, vu64 b) { return _mm512_mul_epu32(a, b); }
+SI vu64 u64_high(vu64 v) { return _mm512_srli_epi64(v, 32); }
+SI vu64 u64_xor(vu64 a, vu64 b) { return _mm512_xor_si512(a, b); }
+SI vu64 u64_join(vu64 lo, vu64 hi) {
+    return _mm512_mask_blend_epi32(0xaaaa, lo, _mm512_slli_epi64(hi, 32));
+}
+SI vu64 u64_even(vu64 a, vu64 b) { return _mm512_unpacklo_epi64(a, b); }
+SI vu64 u64_odd(vu64 a, vu64 b) { return _mm512_unpackhi_epi64(a, b); }
+SI mf32 u64_ge32(vu64 a, vu64 b) { return _mm512_cmpge_epu32_mask(a, b); }
+SI vf32 f32_unit(vu64 v) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(v, 8)),
+                         _mm512_set1_ps(0x1p-24f));
+}
+SI vf64 f64_unit(vu64 v) {
+    return _mm512_mul_pd(_mm512_cvtepi64_pd(_mm512_srli_epi64(v, 11)),
+                         _mm512_set1_pd(0x1p-53));
+}
+SI vu64 f32_bits(vf32 v) { return _mm512_castps_si512(v); }
+SI vf32 f32_from(vu64 v) { return _mm512_castsi512_ps(v); }
+SI vu64 f64_bits(vf64 v) { return _mm512_castpd_si512(v); }
+SI vf64 f64_from(vu64 v) { return _mm512_castsi512_pd(v); }
 #undef SI
 #undef LOW32
 #undef LOW64

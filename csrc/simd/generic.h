@@ -11,6 +11,9 @@ typedef struct {
     double x[8];
 } vf64;
 typedef struct {
+    uint64_t x[8];
+} vu64;
+typedef struct {
     uint32_t x[16];
 } mf32; /* 0 or 1 */
 typedef struct {
@@ -266,6 +269,83 @@ SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return r;
 }
 
+/* ---- integers: 16 words lie in 8 lanes as memory has them, the low half first ---- */
+
+#define INTEGER(name, e)                       \
+    SI vu64 u64_##name(vu64 va, vu64 vb) {     \
+        vu64 r;                                \
+        for (int i = 0; i < 8; i++) {          \
+            uint64_t a = va.x[i], b = vb.x[i]; \
+            r.x[i] = e;                        \
+        }                                      \
+        return r;                              \
+    }
+INTEGER(add, a + b)
+INTEGER(mul32, (a & 0xffffffffu) * (b & 0xffffffffu))
+INTEGER(xor, a ^ b)
+INTEGER(join, (a & 0xffffffffu) | b << 32)
+SI vu64 u64_load(const uint64_t *p) {
+    vu64 r;
+    memcpy(r.x, p, sizeof r.x);
+    return r;
+}
+SI void u64_store(uint64_t *p, vu64 v) { memcpy(p, v.x, sizeof v.x); }
+SI vu64 u64_set1(uint64_t x) { return (vu64){{x, x, x, x, x, x, x, x}}; }
+SI vu64 u64_high(vu64 v) {
+    for (int i = 0; i < 8; i++) {
+        v.x[i] >>= 32;
+    }
+    return v;
+}
+SI vu64 u64_even(vu64 a, vu64 b) {
+    for (int i = 0; i < 8; i += 2) {
+        a.x[i + 1] = b.x[i];
+    }
+    return a;
+}
+SI vu64 u64_odd(vu64 a, vu64 b) {
+    for (int i = 0; i < 8; i += 2) {
+        b.x[i] = a.x[i + 1];
+    }
+    return b;
+}
+SI mf32 u64_ge32(vu64 a, vu64 b) {
+    mf32 r;
+    for (int i = 0; i < 8; i++) {
+        r.x[2 * i] = (uint32_t)a.x[i] >= (uint32_t)b.x[i];
+        r.x[2 * i + 1] = a.x[i] >> 32 >= b.x[i] >> 32;
+    }
+    return r;
+}
+SI vf32 f32_unit(vu64 v) {
+    vf32 r;
+    for (int i = 0; i < 8; i++) {
+        r.x[2 * i] = (float)((uint32_t)v.x[i] >> 8) * 0x1p-24f;
+        r.x[2 * i + 1] = (float)(v.x[i] >> 40) * 0x1p-24f;
+    }
+    return r;
+}
+SI vf64 f64_unit(vu64 v) {
+    vf64 r;
+    for (int i = 0; i < 8; i++) {
+        r.x[i] = (double)(v.x[i] >> 11) * 0x1p-53;
+    }
+    return r;
+}
+#define CAST(P, V)                    \
+    SI vu64 P##_bits(V v) {           \
+        vu64 r;                       \
+        memcpy(r.x, v.x, sizeof r.x); \
+        return r;                     \
+    }                                 \
+    SI V P##_from(vu64 v) {           \
+        V r;                          \
+        memcpy(r.x, v.x, sizeof r.x); \
+        return r;                     \
+    }
+CAST(f32, vf32)
+CAST(f64, vf64)
+
 #undef SI
 #undef UNARY
 #undef BINARY
@@ -275,4 +355,6 @@ SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
 #undef COMPARE2
 #undef MASK2
 #undef FAMILY
+#undef INTEGER
+#undef CAST
 #undef TREE

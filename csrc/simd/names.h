@@ -36,6 +36,22 @@
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
  *                               goes back, rounding
  *
+ * And for random numbers vu64, 8 lanes of 64 bits, or 16 words of 32, the low half of a
+ * lane first:
+ *
+ *   u64_load(p) u64_store(p,v)  unaligned, all lanes
+ *   u64_set1(x)
+ *   u64_add(a,b)                modulo 2^64
+ *   u64_mul32(a,b)              low half times low half, 64 bits
+ *   u64_high(v)                 v >> 32
+ *   u64_xor(a,b)
+ *   u64_join(lo,hi)             the low halves: lo's below, hi's above
+ *   u64_even(a,b) u64_odd(a,b)  lanes a0 b0 a2 b2 a4 b4 a6 b6, and a1 b1 a3 b3 ...
+ *   u64_ge32(a,b)               mf32, by word, unsigned
+ *   P_unit(v)                   in [0, 1): the upper 24 bits of a word times 2^-24 (f32),
+ *                               the upper 53 of a lane times 2^-53 (f64)
+ *   P_bits(v) P_from(u)         the bits of a vector, and back
+ *
  * This header maps v_<name> onto P_<name> for the family that FNN_P names.
  */
 #ifndef FNN_CAT
@@ -79,4 +95,7 @@
 #define v_mstore FNN_VFN(_mstore)
 #define v_mload FNN_VFN(_mload)
 #define v_transpose FNN_VFN(_transpose)
+#define v_unit FNN_VFN(_unit)
+#define v_bits FNN_VFN(_bits)
+#define v_from FNN_VFN(_from)
 #endif

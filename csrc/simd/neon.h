@@ -9,6 +9,9 @@ typedef struct {
     float64x2_t q[4];
 } vf64;
 typedef struct {
+    uint64x2_t q[4];
+} vu64;
+typedef struct {
     uint32x4_t q[4];
 } mf32;
 typedef struct {
@@ -280,6 +283,43 @@ SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
                    vcvt_high_f32_f64(vcvt_f32_f64(hi.q[2]), hi.q[3])}};
 }
 
+/* ---- integers ---- */
+
+#define WORDS(x) vreinterpretq_u32_u64(x)
+#define MUL32(x, y) vmull_u32(vmovn_u64(x), vmovn_u64(y))
+#define HIGH(x) vshrq_n_u64(x, 32)
+#define JOIN(x, y) vsliq_n_u64(x, y, 32)
+#define GE32(x, y) vcgeq_u32(WORDS(x), WORDS(y))
+#define UNIT32(x) \
+    vmulq_f32(vcvtq_f32_u32(vshrq_n_u32(WORDS(x), 8)), vdupq_n_f32(0x1p-24f))
+#define UNIT64(x) vmulq_f64(vcvtq_f64_u64(vshrq_n_u64(x, 11)), vdupq_n_f64(0x1p-53))
+SI vu64 u64_load(const uint64_t *p) {
+    return (vu64){{vld1q_u64(p), vld1q_u64(p + 2), vld1q_u64(p + 4), vld1q_u64(p + 6)}};
+}
+SI void u64_store(uint64_t *p, vu64 v) {
+    vst1q_u64(p, v.q[0]);
+    vst1q_u64(p + 2, v.q[1]);
+    vst1q_u64(p + 4, v.q[2]);
+    vst1q_u64(p + 6, v.q[3]);
+}
+SI vu64 u64_set1(uint64_t x) {
+    return (vu64){{vdupq_n_u64(x), vdupq_n_u64(x), vdupq_n_u64(x), vdupq_n_u64(x)}};
+}
+BINARY(u64_add, vu64, vu64, vaddq_u64)
+BINARY(u64_mul32, vu64, vu64, MUL32)
+UNARY(u64_high, vu64, vu64, HIGH)
+BINARY(u64_xor, vu64, vu64, veorq_u64)
+BINARY(u64_join, vu64, vu64, JOIN)
+BINARY(u64_even, vu64, vu64, vtrn1q_u64)
+BINARY(u64_odd, vu64, vu64, vtrn2q_u64)
+BINARY(u64_ge32, vu64, mf32, GE32)
+UNARY(f32_unit, vu64, vf32, UNIT32)
+UNARY(f64_unit, vu64, vf64, UNIT64)
+UNARY(f32_bits, vf32, vu64, vreinterpretq_u64_f32)
+UNARY(f32_from, vu64, vf32, vreinterpretq_f32_u64)
+UNARY(f64_bits, vf64, vu64, vreinterpretq_u64_f64)
+UNARY(f64_from, vu64, vf64, vreinterpretq_f64_u64)
+
 #undef SI
 #undef UNARY
 #undef BINARY
@@ -298,5 +338,12 @@ SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
 #undef NOT64
 #undef NAN64
 #undef FAMILY
+#undef WORDS
+#undef MUL32
+#undef HIGH
+#undef JOIN
+#undef GE32
+#undef UNIT32
+#undef UNIT64
 #undef TREE32
 #undef TREE64

@@ -238,7 +238,8 @@ def randint(
         )
     # u n with u below 1 stays below n: u is a multiple of 2^-53, and n fits 53 bits
     u = _uniform(_state(generator), tuple(size), 0.0, 1.0, float64.code)
-    y: Tensor = _mul(u, float(high - low)).long() + low
+    y: Tensor = _mul(u, float(high - low)).long()
+    y = y + low if low else y
     return y.to(int64 if dtype is None else dtype).requires_grad_(requires_grad)
 
 

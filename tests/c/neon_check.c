@@ -205,19 +205,29 @@ static void check_rows(int rounds, int f64) {
     }
     report("softmax and backward", f64);
     for (int r = 0; r < rounds; r++) {
-        ptrdiff_t n = below(100);
+        ptrdiff_t n = below(140);
+        uint64_t seed = random_bits();
+        uint64_t block =
+            r % 2 ? random_bits() : ((uint64_t)1 << 32) - (uint64_t)below(40);
+        double p = fabs(uniform(1)) * 0.999999;
+        fill(in[0], n, f64, 0);
         clear();
-        for (ptrdiff_t i = 0; i < n; i++) {
-            double u1 = 1 - fabs(uniform(1)), u2 = fabs(uniform(1)) * 0.999999;
-            for (int t = 0; t < TIERS; t++) {
-                put(out[t], i, f64, u1);
-                put(out[t], i + 200, f64, u2);
-            }
-        }
         for (int t = 0; t < TIERS; t++) {
-            tier[t]->box_muller[f64](n, out[t], out[t] + 200 * size);
+            tier[t]->random_bits[f64](n, seed, block, out[t]);
         }
-        compare(320, size);
+        compare(n * size, 1);
+        clear();
+        for (int t = 0; t < TIERS; t++) {
+            tier[t]->uniform[f64](n, seed, block, -p, 2, out[t]);
+            tier[t]->normal[f64](n, seed, block, 0.5, 3, out[t] + 200 * size);
+            tier[t]->dropout[f64](n, seed, block, p, in[0], out[t] + 400 * size,
+                                  (uint8_t *)out[t] + 600 * size);
+        }
+        compare(600 * size + 200, 1);
+    }
+    report("random numbers", f64);
+    for (int r = 0; r < rounds; r++) {
+        ptrdiff_t n = below(100);
         fill(in[0], n, f64, r % 5 == 0);
         fill(out[0], 400, f64, 0);
         memcpy(out[1], out[0], (size_t)(400 * size));
@@ -235,7 +245,7 @@ static void check_rows(int rounds, int f64) {
         }
         compare(400, size);
     }
-    report("box_muller, optimizer steps", f64);
+    report("optimizer steps", f64);
 }
 
 /* One product by tiles, two k-blocks, the operands as they are or in panels. */
