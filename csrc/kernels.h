@@ -63,10 +63,12 @@ typedef void (*fnn_norm_fn)(int kind, double p, ptrdiff_t n, const void *x, doub
 /* Whether none of x[0..n) is infinite or NaN. */
 typedef bool (*fnn_finite_fn)(ptrdiff_t n, const void *x);
 
-/* One row of softmax. *max and *sum come back: max_i x_i and sum_i exp(x_i - max). y may be
- * NULL (statistics only). log: y = x - max - log(sum), else exp(x - max) / sum. */
+/* One row of softmax. *max and *sum come back: max_i x_i and sum_i exp(x_i - max). log: y = x - max - log(sum), else exp(x - max) / sum. */
 typedef void (*fnn_softmax_fn)(ptrdiff_t n, const void *x, void *y, bool log, void *max,
                                void *sum);
+/* The statistics alone, of rows ld elements apart. */
+typedef void (*fnn_softmax_stats_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                     ptrdiff_t ld, void *max, void *sum);
 /* Its gradient: gx = y (gy - sum gy y), or log: gx = gy - exp(y) sum gy. gx may be gy. */
 typedef void (*fnn_softmax_bwd_fn)(ptrdiff_t n, const void *gy, const void *y, bool log,
                                    void *gx);

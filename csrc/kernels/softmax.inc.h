@@ -67,7 +67,7 @@ static void FNN_NAME(softmax)(ptrdiff_t n, const void *x, void *y, bool log, voi
     T *out = y;
     T top = FNN_NAME(row_max)(n, in), total;
     ptrdiff_t i = 0;
-    if (out && !log) {
+    if (!log) {
         total = FNN_NAME(row_exp)(n, in, top, out, true);
         /* total is at least 1 (the largest element's exp(0)), so 1 / total is safe. */
         const V scale = v_div(v_set1((T)1), v_set1(total));
@@ -79,19 +79,66 @@ static void FNN_NAME(softmax)(ptrdiff_t n, const void *x, void *y, bool log, voi
         }
     } else {
         total = FNN_NAME(row_exp)(n, in, top, NULL, false);
-        if (out) {
-            const V shift = v_set1(top), norm = m_log(v_set1(total));
-            for (; i + LANES <= n; i += LANES) {
-                v_store(out + i, v_sub(v_sub(v_load(in + i), shift), norm));
-            }
-            if (i < n) {
-                V v = v_sub(v_sub(v_loadn(in + i, n - i), shift), norm);
-                v_storen(out + i, v, n - i);
-            }
+        const V shift = v_set1(top), norm = m_log(v_set1(total));
+        for (; i + LANES <= n; i += LANES) {
+            v_store(out + i, v_sub(v_sub(v_load(in + i), shift), norm));
+        }
+        if (i < n) {
+            V v = v_sub(v_sub(v_loadn(in + i, n - i), shift), norm);
+            v_storen(out + i, v, n - i);
         }
     }
     *(T *)max = top;
     *(T *)sum = total;
+}
+
+/* Rows of at most LANES elements side by side, a lane each: the trees that a row alone goes
+ * through lane by lane (v_hmax, v_hsum) go through vector by vector. */
+FNN_INLINE void FNN_NAME(short_rows)(ptrdiff_t rows, ptrdiff_t n, const T *x,
+                                     ptrdiff_t ld, T *max, T *sum) {
+    V v[LANES], top[LANES];
+    for (ptrdiff_t r = 0; r < LANES; r++) {
+        v[r] = v_loadn(x + (r < rows ? r : rows - 1) * ld, n);
+    }
+    v_transpose(v);
+    M nan = v_isnan(v_zero());
+    for (ptrdiff_t j = 0; j < LANES; j++) {
+        top[j] = j < n ? v[j] : v_set1(-(T)INFINITY);
+        nan = v_mor(nan, v_isnan(top[j]));
+    }
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int j = 0; j < half; j++) {
+            top[j] = v_maxnum(top[j], top[j + half]);
+        }
+    }
+    const V highest = v_sel(nan, v_set1((T)NAN), top[0]);
+    for (ptrdiff_t j = 0; j < LANES; j++) {
+        v[j] = j < n ? m_exp(v_sub(v[j], highest)) : v_zero();
+    }
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int j = 0; j < half; j++) {
+            v[j] = v_add(v[j], v[j + half]);
+        }
+    }
+    v_storen(max, highest, rows);
+    v_storen(sum, v[0], rows);
+}
+
+static void FNN_NAME(softmax_stats)(ptrdiff_t rows, ptrdiff_t n, const void *x_,
+                                    ptrdiff_t ld, void *max_, void *sum_) {
+    const T *x = x_;
+    T *max = max_, *sum = sum_;
+    for (ptrdiff_t r = 0; r < rows;) {
+        if (n > LANES) {
+            max[r] = FNN_NAME(row_max)(n, x + r * ld);
+            sum[r] = FNN_NAME(row_exp)(n, x + r * ld, max[r], NULL, false);
+            r++;
+        } else {
+            const ptrdiff_t m = rows - r < LANES ? rows - r : LANES;
+            FNN_NAME(short_rows)(m, n, x + r * ld, ld, max + r, sum + r);
+            r += m;
+        }
+    }
 }
 
 FNN_INLINE V FNN_NAME(softmax_bwd_one)(V gy, V y, V sum, const bool log) {

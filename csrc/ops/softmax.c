@@ -9,6 +9,7 @@
  * logits. */
 #include "ops.h"
 
+#define ROWS 64 /* whose statistics are taken together */
 #define GRAIN_ELEMENTS 8192
 
 /* ---- softmax ------------------------------------------------------------------------ */
@@ -262,36 +263,43 @@ int64_t fnn_workspace_cross_entropy(const fnn_call *c) {
     return (2 * rows + fnn_chunks(rows)) * 8;
 }
 
+/* The loss of row i, whose largest logit and log of the sum of exponentials are given. */
+static void row_loss(const xent_job *j, int64_t i, double max, double log_sum) {
+    const char *x = j->x->data + i * j->x->stride[0] * j->size;
+    j->lse[i] = max + log_sum;
+    int64_t t = safe_label(j, i);
+    double loss = 0, w = 0;
+    if (t != j->ignore) {
+        w = class_weight(j, t);
+        loss = w * ((max - element(x + t * j->size, j->dtype)) + log_sum);
+        if (j->smoothing > 0) {
+            double all = 0;
+            for (int64_t k = 0; k < j->classes; k++) {
+                all += class_weight(j, k) *
+                       ((max - element(x + k * j->size, j->dtype)) + log_sum);
+            }
+            loss = (1 - j->smoothing) * loss + j->smoothing / (double)j->classes * all;
+        }
+    }
+    set_element(j->loss + i * j->size, j->dtype, loss);
+    set_element(j->counted + i * j->size, j->dtype, w);
+}
+
 static void xent_rows(void *context, int64_t lo, int64_t hi) {
     const xent_job *j = context;
-    bool f64 = FNN_F64(j->dtype);
-    for (int64_t i = lo; i < hi; i++) {
-        const char *x = j->x->data + i * j->x->stride[0] * j->size;
-        double buffer[3] = {0};
-        char *max_at = (char *)&buffer[0], *sum_at = (char *)&buffer[1];
-        fnn_k->softmax[f64](j->classes, x, NULL, false, max_at, sum_at);
-        const void *in[1] = {sum_at};
-        char *log_at = (char *)&buffer[2];
-        fnn_k->map[FNN_MAP_log][f64](1, log_at, in, (ptrdiff_t[]){1});
-        double max = element(max_at, j->dtype), log_sum = element(log_at, j->dtype);
-        j->lse[i] = max + log_sum;
-        int64_t t = safe_label(j, i);
-        double loss = 0, w = 0;
-        if (t != j->ignore) {
-            w = class_weight(j, t);
-            loss = w * ((max - element(x + t * j->size, j->dtype)) + log_sum);
-            if (j->smoothing > 0) {
-                double all = 0;
-                for (int64_t k = 0; k < j->classes; k++) {
-                    all += class_weight(j, k) *
-                           ((max - element(x + k * j->size, j->dtype)) + log_sum);
-                }
-                loss =
-                    (1 - j->smoothing) * loss + j->smoothing / (double)j->classes * all;
-            }
+    const bool f64 = FNN_F64(j->dtype);
+    double max[ROWS], sum[ROWS]; /* room for either dtype */
+    for (int64_t i = lo; i < hi; i += ROWS) {
+        const int64_t n = fnn_min64(ROWS, hi - i), ld = j->x->stride[0];
+        fnn_k->softmax_stats[f64](n, j->classes, j->x->data + i * ld * j->size, ld, max,
+                                  sum);
+        const void *in[1] = {sum};
+        fnn_k->map[FNN_MAP_log][f64](n, sum, in, (ptrdiff_t[]){1});
+        for (int64_t r = 0; r < n; r++) {
+            const ptrdiff_t at = r * j->size;
+            row_loss(j, i + r, element((char *)max + at, j->dtype),
+                     element((char *)sum + at, j->dtype));
         }
-        set_element(j->loss + i * j->size, j->dtype, loss);
-        set_element(j->counted + i * j->size, j->dtype, w);
     }
 }
 
