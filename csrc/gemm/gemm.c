@@ -1,8 +1,8 @@
 /* The GEMM driver: which operands are packed, how loops nest, how threads share the
  * work.
  *
- *   few rows   at most gemv_m rows, or one column (then the product is transposed): B
- *              is streamed once, nothing is packed, no workspace
+ *   few rows   at most gemv_m rows, or as few columns (then the product is transposed):
+ *              the larger operand is streamed once, nothing is packed
  *   panels     some k-blocks of all rows of A are small enough for L2: a few panels of
  *              B at a time, packed if its rows are not contiguous or many tiles read it,
  *              go past them, k-block after k-block
@@ -17,6 +17,9 @@
 #include "gemm/gemm.h"
 #include "gemm/blocking.h"
 
+#define TURNED \
+    1024 /* columns of a transposed product that are turned round at a time */
+
 typedef enum { FEW_ROWS, PANELS, BLOCKED } gemm_path;
 
 typedef struct {
@@ -25,9 +28,8 @@ typedef struct {
     ptrdiff_t size; /* bytes of an element */
     gemm_path path;
     bool pack_a, pack_b;
-    bool column; /* transposed: bias and residual are added at the end, then act */
-    const void *column_bias, *column_residual;
-    int column_act;
+    bool transposed;    /* each piece lies in the workspace until it is turned round */
+    fnn_gemm_args turn; /* what it has to become */
     ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
     ptrdiff_t a_bytes, slice;      /* of a piece's workspace: packed A; all of it */
     ptrdiff_t depth;               /* PANELS: columns of A that go past B at a time */
@@ -59,26 +61,38 @@ static void fold_batch(fnn_gemm_args *g) {
     }
 }
 
-/* c^T = b^T a^T, for one column: the same chains, and n is long. */
-static void transpose_column(gemm_job *job) {
+/* One matrix times many vectors: these are the rows of one product, the matrix its B. */
+static void gather_vectors(fnn_gemm_args *g) {
+    const fnn_gemm_args old = *g;
+    g->m = old.batch;
+    g->n = old.m;
+    g->batch = 1;
+    g->a = old.b;
+    g->a_row = old.b_batch;
+    g->a_col = old.b_row;
+    g->b = old.a;
+    g->b_row = old.a_col;
+    g->b_col = old.a_row;
+    g->c_row = old.c_batch;
+}
+
+/* c^T = b^T a^T, for few columns: the same chains, and n is long. */
+static void transpose(gemm_job *job) {
     const fnn_gemm_args g = job->g;
-    job->column = true;
-    job->column_bias = g.bias;
-    job->column_residual = g.residual;
-    job->column_act = g.act;
+    job->transposed = true;
+    job->turn = g;
     job->g.bias = job->g.residual = NULL;
     job->g.act = FNN_ACT_NONE;
-    job->g.m = 1;
+    job->g.m = g.n;
     job->g.n = g.m;
     job->g.a = g.b;
     job->g.a_batch = g.b_batch;
-    job->g.a_row = 0;
+    job->g.a_row = g.b_col;
     job->g.a_col = g.b_row;
     job->g.b = g.a;
     job->g.b_batch = g.a_batch;
     job->g.b_row = g.a_col;
     job->g.b_col = g.a_row;
-    job->g.c_row = 0;
 }
 
 /* Cuts the work into at most `threads` pieces, so that the largest is the least to
@@ -112,15 +126,18 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     job->g = *args;
     job->kernel = fnn_k->gemm_tile[FNN_F64(args->dtype)];
     job->size = args->dtype == FNN_FLOAT64 ? 8 : 4;
-    job->column = false;
+    job->transposed = false;
     fnn_gemm_args *g = &job->g;
     fold_batch(g);
     if (g->n == 1) {
         g->b_col = 1;
-        if (g->c_row == 1 && g->m > 1 && (g->a_row == 1 || g->a_col == 1)) {
-            transpose_column(job);
-            fold_batch(g);
-        }
+    }
+    const bool streams = g->a_row == 1 || g->a_col == 1;
+    if (g->batch > 1 && g->n == 1 && g->a_batch == 0 && g->c_row == 1 &&
+        g->bias == NULL && streams) {
+        gather_vectors(g);
+    } else if (g->n <= job->kernel->gemv_m && g->n < g->m && streams) {
+        transpose(job);
     }
 
     const ptrdiff_t nr = job->kernel->nr;
@@ -139,6 +156,9 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
             cut(job, threads);
         }
         job->a_bytes = job->slice = 0;
+        if (job->transposed) {
+            job->slice = round_up(g->m * least(g->n, TURNED) * job->size, FNN_ALIGN);
+        }
         return;
     }
     job->path = BLOCKED; /* for cut; settled below from the size of a piece */
@@ -215,6 +235,51 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
                   .residual = residual_at(job, g->residual, x->c),
                   .act = g->act};
     job->kernel->gemv(&t);
+}
+
+/* to[i * step] = from[i], i < n */
+static void spread(ptrdiff_t n, ptrdiff_t size, const char *from, char *to,
+                   ptrdiff_t step) {
+    if (size == 4) {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            ((float *)(void *)to)[i * step] = ((const float *)(const void *)from)[i];
+        }
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            ((double *)(void *)to)[i * step] = ((const double *)(const void *)from)[i];
+        }
+    }
+}
+
+/* A piece of the transposed product, turned round into c. Bias and activation come before
+ * that, while a column is a row; a residual lies as c does, so they come after it. */
+static void run_turned(const gemm_job *job, const gemm_part *x, char *c) {
+    const fnn_gemm_args *g = &job->turn;
+    const ptrdiff_t size = job->size;
+    const fnn_finish_fn finish = job->kernel->finish;
+    for (ptrdiff_t i = 0; i < x->n; i += TURNED) {
+        const ptrdiff_t n = least(x->n - i, TURNED);
+        gemm_part block = *x;
+        gemm_job here = *job;
+        here.g.c = block.c = x->pa;
+        here.g.c_row = block.n = n;
+        block.b = x->b + i * job->g.b_col * size;
+        run_few_rows(&here, &block);
+        char *to = c + i * g->c_row * size;
+        for (ptrdiff_t j = 0; j < x->m; j++) {
+            const char *bias =
+                g->bias == NULL ? NULL : (const char *)g->bias + j * size;
+            char *row = x->pa + j * n * size;
+            if (g->residual == NULL) {
+                finish(1, n, row, n, bias, 0, NULL, g->act);
+            }
+            spread(n, size, row, to + j * size, g->c_row);
+        }
+        if (g->residual != NULL) {
+            finish(n, x->m, to, g->c_row, g->bias, 1,
+                   (const char *)g->residual + (to - (const char *)g->c), g->act);
+        }
+    }
 }
 
 /* What will be packed next, line by line of cache; tiles fetch it while they compute. */
@@ -415,6 +480,12 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
             x.a = (const char *)g->a + (z * g->a_batch + i0 * g->a_row) * size;
             x.b = (const char *)g->b + (z * g->b_batch + j0 * g->b_col) * size;
             x.c = (char *)g->c + (z * g->c_batch + i0 * g->c_row + j0) * size;
+            if (job->transposed) {
+                const fnn_gemm_args *to = &job->turn;
+                run_turned(job, &x,
+                           (char *)to->c + (z * to->c_batch + j0 * to->c_row) * size);
+                continue;
+            }
             switch (job->path) {
             case FEW_ROWS:
                 run_few_rows(job, &x);
@@ -424,11 +495,6 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
                 break;
             case BLOCKED:
                 run_blocked(job, &x);
-            }
-            if (job->column) {
-                job->kernel->finish(x.m, x.n, x.c, g->c_row, job->column_bias, 0,
-                                    residual_at(job, job->column_residual, x.c),
-                                    job->column_act);
             }
         }
     }

@@ -138,6 +138,9 @@ static void set_element(char *p, int dtype, double value) {
 static int64_t label(const xent_job *j, int64_t i) {
     int64_t t;
     const fnn_tensor *target = j->target;
+    if (target->dtype == FNN_INT64) { /* as nearly always */
+        return ((const int64_t *)(const void *)target->data)[i * target->stride[0]];
+    }
     fnn_convert(&t, FNN_INT64, 8,
                 target->data + i * target->stride[0] * fnn_dtype_size(target->dtype),
                 target->dtype, 0, 1);
