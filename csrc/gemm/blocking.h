@@ -34,10 +34,15 @@ static inline ptrdiff_t fnn_gemm_panel_rows(ptrdiff_t size) {
     return fnn_gemm_mc(size);
 }
 
+/* Rows of A of which one k-block, packed, takes less than half of L2. 458 and 229. */
+static inline ptrdiff_t fnn_gemm_band(ptrdiff_t size) {
+    return fnn_gemm_l2() * 7 / 16 / (size * FNN_GEMM_KC);
+}
+
 /* Columns of A, whole k-blocks, of which all m rows, packed, stay in L2 while single
  * panels of B pass by; 0 where not even one k-block does. */
 static inline ptrdiff_t fnn_gemm_depth(ptrdiff_t m, ptrdiff_t size) {
-    return fnn_gemm_l2() * 7 / 16 / (m * size * FNN_GEMM_KC) * FNN_GEMM_KC;
+    return fnn_gemm_band(size) / m * FNN_GEMM_KC;
 }
 #define FNN_GEMM_ANY_DEPTH (PTRDIFF_MAX / 2)
 

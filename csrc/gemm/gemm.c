@@ -17,6 +17,7 @@
 #include "gemm/gemm.h"
 #include "gemm/blocking.h"
 
+#define PANEL FNN_GEMM_PANEL
 #define TURNED \
     1024 /* columns of a transposed product that are turned round at a time */
 
@@ -32,7 +33,7 @@ typedef struct {
     fnn_gemm_args turn; /* what it has to become */
     ptrdiff_t batches, rows, cols; /* pieces along batch, m, n */
     ptrdiff_t a_bytes, slice;      /* of a piece's workspace: packed A; all of it */
-    ptrdiff_t depth;               /* PANELS: columns of A that go past B at a time */
+    ptrdiff_t band, depth; /* PANELS: rows, columns of A that go past B at a time */
     char *workspace;
 } gemm_job;
 
@@ -133,8 +134,10 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
         g->b_col = 1;
     }
     const bool streams = g->a_row == 1 || g->a_col == 1;
-    if (g->batch > 1 && g->n == 1 && g->a_batch == 0 && g->c_row == 1 &&
-        g->bias == NULL && streams) {
+    if (g->b_panels) {
+        /* it lies as it should */
+    } else if (g->batch > 1 && g->n == 1 && g->a_batch == 0 && g->c_row == 1 &&
+               g->bias == NULL && streams) {
         gather_vectors(g);
     } else if (g->n <= job->kernel->gemv_m && g->n < g->m && streams) {
         transpose(job);
@@ -169,8 +172,18 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const ptrdiff_t n = least(g->n, ceil_div(ceil_div(g->n, nr), job->cols) * nr);
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
     job->pack_a = n > FNN_GEMM_PLACE_A_PANELS * nr;
-    job->depth = job->pack_a ? fnn_gemm_depth(m, job->size) : FNN_GEMM_ANY_DEPTH;
-    if (job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size)) {
+    job->band = m;
+    if (g->b_panels) {
+        job->band = ceil_div(m, ceil_div(m, fnn_gemm_band(job->size)));
+    }
+    job->depth =
+        job->pack_a ? fnn_gemm_depth(job->band, job->size) : FNN_GEMM_ANY_DEPTH;
+    if (g->b_panels) {
+        job->path = PANELS;
+        job->a_bytes =
+            job->pack_a ? job->band * least(g->k, job->depth) * job->size : 0;
+        job->slice = 0;
+    } else if (job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size)) {
         job->path = PANELS;
         const double b_bytes = (double)g->k * (double)n * (double)job->size;
         job->pack_b = g->b_col != 1 || !fnn_gemm_place_b(m, nr * job->size, b_bytes);
@@ -195,9 +208,19 @@ typedef struct {
     const char *a, *b;
     char *c;
     const char *bias;
-    ptrdiff_t m, n;
-    char *pa, *pb; /* packed A and B */
+    ptrdiff_t m, n, first; /* first: its first column, where B lies in panels */
+    char *pa, *pb;         /* packed A and B */
 } gemm_part;
+
+/* Column j of a piece. */
+static const char *column(const gemm_job *job, const gemm_part *x, ptrdiff_t j) {
+    const fnn_gemm_args *g = &job->g;
+    if (!g->b_panels) {
+        return x->b + j * g->b_col * job->size;
+    }
+    j += x->first;
+    return x->b + (j / PANEL * g->k * PANEL + j % PANEL) * job->size;
+}
 
 /* What lies in the residual, which may be NULL, where c lies in the result. */
 static const void *residual_at(const gemm_job *job, const void *residual,
@@ -215,26 +238,32 @@ static fnn_tile tile_of(const gemm_job *job) {
                       .ldc = g->c_row,
                       .act = g->act,
                       .packed = job->pack_a && job->pack_b,
-                      .b_padded = job->pack_b};
+                      .b_padded = job->pack_b || g->b_panels};
 }
 
 static void run_few_rows(const gemm_job *job, const gemm_part *x) {
     const fnn_gemm_args *g = &job->g;
     fnn_tile t = {.m = x->m,
-                  .n = x->n,
                   .k = g->k,
                   .a = x->a,
                   .a_row = g->a_row,
                   .a_k = g->a_col,
-                  .b = x->b,
                   .b_k = g->b_row,
                   .b_col = g->b_col,
-                  .c = x->c,
                   .ldc = g->c_row,
-                  .bias = x->bias,
-                  .residual = residual_at(job, g->residual, x->c),
                   .act = g->act};
-    job->kernel->gemv(&t);
+    for (ptrdiff_t j = 0; j < x->n; j += t.n) {
+        char *c = x->c + j * job->size;
+        t.n = x->n - j;
+        if (g->b_panels) {
+            t.n = least(t.n, PANEL - (x->first + j) % PANEL);
+        }
+        t.b = column(job, x, j);
+        t.c = c;
+        t.bias = x->bias == NULL ? NULL : x->bias + j * job->size;
+        t.residual = residual_at(job, g->residual, c);
+        job->kernel->gemv(&t);
+    }
 }
 
 /* to[i * step] = from[i], i < n */
@@ -356,7 +385,7 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
     const ptrdiff_t group = FNN_GEMM_GROUP * nr;
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += group) {
         const ptrdiff_t n = least(x->n - j0, group);
-        const char *b = x->b + j0 * g->b_col * size;
+        const char *b = column(job, x, j0);
         ptrdiff_t p = p0;
         do {
             t.k = least(p1 - p, FNN_GEMM_KC);
@@ -381,7 +410,7 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
             for (ptrdiff_t j = 0; j < n; j += nr) {
                 t.n = least(n - j, nr);
                 t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
-                t.b = b + p * b_step + j * g->b_col * size;
+                t.b = column(job, x, j0 + j) + p * b_step;
                 if (job->pack_b && job->pack_a && g->b_col == 1 && t.n == nr) {
                     t.panel = x->pb + j * t.k * size;
                     t.b_k = g->b_row;
@@ -400,12 +429,19 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
 }
 
 static void run_panels(const gemm_job *job, const gemm_part *x) {
-    ptrdiff_t p = 0;
-    do {
-        const ptrdiff_t end = least(job->g.k, p + job->depth);
-        run_depth(job, x, p, end);
-        p = end;
-    } while (p < job->g.k);
+    const fnn_gemm_args *g = &job->g;
+    for (ptrdiff_t i = 0; i < x->m; i += job->band) {
+        gemm_part band = *x;
+        band.m = least(x->m - i, job->band);
+        band.a = x->a + i * g->a_row * job->size;
+        band.c = x->c + i * g->c_row * job->size;
+        ptrdiff_t p = 0;
+        do {
+            const ptrdiff_t end = least(g->k, p + job->depth);
+            run_depth(job, &band, p, end);
+            p = end;
+        } while (p < g->k);
+    }
 }
 
 static void run_blocked(const gemm_job *job, const gemm_part *x) {
@@ -478,7 +514,9 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
         x.bias = g->bias == NULL ? NULL : (const char *)g->bias + j0 * size;
         for (ptrdiff_t z = even_start(g->batch, job->batches, ib); z < end; z++) {
             x.a = (const char *)g->a + (z * g->a_batch + i0 * g->a_row) * size;
-            x.b = (const char *)g->b + (z * g->b_batch + j0 * g->b_col) * size;
+            x.b = (const char *)g->b + z * g->b_batch * size;
+            x.b += g->b_panels ? 0 : j0 * g->b_col * size;
+            x.first = j0;
             x.c = (char *)g->c + (z * g->c_batch + i0 * g->c_row + j0) * size;
             if (job->transposed) {
                 const fnn_gemm_args *to = &job->turn;

@@ -13,6 +13,9 @@ typedef struct {
     int64_t a_batch, a_row, a_col;
     const void *b; /* (batch, k, n) */
     int64_t b_batch, b_row, b_col;
+    /* B was laid out in advance, in panels: (panels, k, FNN_GEMM_PANEL), contiguous, the
+     * last one padded; b_row is FNN_GEMM_PANEL then, b_col 1. */
+    bool b_panels;
     void *c; /* (batch, m, n), columns 1 apart; overlaps neither a nor b */
     int64_t c_batch, c_row;
     const void *bias;     /* (n), or NULL: nothing is added */
@@ -22,6 +25,8 @@ typedef struct {
      * fixes the number here, for the workspace of fnn_gemm_workspace grows with it. */
     int threads;
 } fnn_gemm_args;
+
+#define FNN_GEMM_PANEL 64 /* columns of a panel: a multiple of every tile's */
 
 /* Bytes of workspace that fnn_gemm needs for g, often 0. */
 int64_t fnn_gemm_workspace(const fnn_gemm_args *g);

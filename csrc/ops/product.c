@@ -157,29 +157,23 @@ static const fnn_tensor *residual(const fnn_call *c) {
     return c->n_in > 3 ? c->in[3] : NULL;
 }
 
-fnn_status fnn_infer_linear(fnn_call *c) {
-    const fnn_tensor *x = c->in[0], *w = c->in[1], *b = c->in[2], *r = residual(c);
+/* What linear checks once the weight is known to have `out` rows of `in` elements. */
+static fnn_status infer_layer(fnn_call *c, int64_t out, int64_t in) {
+    const fnn_tensor *x = c->in[0], *b = c->in[2], *r = residual(c);
     fnn_tensor *y = &c->out[0];
-    FNN_TRY(fnn_expect_float(c, 0, "x"));
-    FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
-    if (w->ndim != 2) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "linear: expected weight of shape (out, in), got %s",
-                        FNN_SHAPE(w));
-    }
-    if (x->ndim == 0 || x->shape[x->ndim - 1] != w->shape[1]) {
+    if (x->ndim == 0 || x->shape[x->ndim - 1] != in) {
         return fnn_fail(
             c->err, FNN_ERR_VALUE,
             "linear: expected x with %lld features (last dimension), got shape "
             "%s",
-            (long long)w->shape[1], FNN_SHAPE(x));
+            (long long)in, FNN_SHAPE(x));
     }
     if (b != NULL) {
         FNN_TRY(fnn_expect_same_dtype(c, 0, 2, "x and bias"));
-        if (b->ndim != 1 || b->shape[0] != w->shape[0]) {
+        if (b->ndim != 1 || b->shape[0] != out) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "linear: expected bias of shape (%lld,), got %s",
-                            (long long)w->shape[0], FNN_SHAPE(b));
+                            (long long)out, FNN_SHAPE(b));
         }
         if (b->stride[0] != 1 && b->shape[0] > 1) {
             return fnn_fail(c->err, FNN_ERR_VALUE, "linear: expected contiguous bias");
@@ -191,7 +185,7 @@ fnn_status fnn_infer_linear(fnn_call *c) {
                         (long long)activation(c));
     }
     fnn_like(y, x, x->dtype);
-    y->shape[y->ndim - 1] = w->shape[0];
+    y->shape[y->ndim - 1] = out;
     fnn_set_contiguous(y);
     if (r != NULL) {
         FNN_TRY(fnn_expect_same_dtype(c, 0, 3, "x and residual"));
@@ -208,9 +202,91 @@ fnn_status fnn_infer_linear(fnn_call *c) {
     return fnn_check_size(c, y);
 }
 
-static void set_linear(plan *p, const fnn_call *c) {
+fnn_status fnn_infer_linear(fnn_call *c) {
     const fnn_tensor *w = c->in[1];
+    FNN_TRY(fnn_expect_float(c, 0, "x"));
+    FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
+    if (w->ndim != 2) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "linear: expected weight of shape (out, in), got %s",
+                        FNN_SHAPE(w));
+    }
+    return infer_layer(c, w->shape[0], w->shape[1]);
+}
+
+/* ---- a weight in panels, for inference ----------------------------------------------- */
+
+/* (out, in) becomes (panels, in, FNN_GEMM_PANEL): a panel holds the weights of so many
+ * outputs, those of one input side by side, zeros past the last output. */
+fnn_status fnn_infer_panels(fnn_call *c) {
+    const fnn_tensor *w = c->in[0];
+    fnn_tensor *y = &c->out[0];
+    FNN_TRY(fnn_expect_float(c, 0, "weight"));
+    if (w->ndim != 2) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "panels: expected weight of shape (out, in), got %s",
+                        FNN_SHAPE(w));
+    }
+    y->dtype = w->dtype;
+    y->ndim = 3;
+    y->shape[0] = (w->shape[0] + FNN_GEMM_PANEL - 1) / FNN_GEMM_PANEL;
+    y->shape[1] = w->shape[1];
+    y->shape[2] = FNN_GEMM_PANEL;
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_panels(fnn_call *c) {
+    const fnn_tensor *w = c->in[0];
+    const ptrdiff_t size = fnn_dtype_size(w->dtype);
+    const int64_t whole = w->shape[0] / FNN_GEMM_PANEL;
+    const int64_t rest = w->shape[0] % FNN_GEMM_PANEL, k = w->shape[1];
+    fnn_tensor y = c->out[0];
+    fnn_tensor from = {
+        .data = w->data,
+        .dtype = w->dtype,
+        .ndim = 3,
+        .shape = {whole, k, FNN_GEMM_PANEL},
+        .stride = {FNN_GEMM_PANEL * w->stride[0], w->stride[1], w->stride[0]}};
+    y.shape[0] = whole;
+    fnn_copy(&y, &from);
+    if (rest > 0 && k > 0) {
+        y.data += whole * k * FNN_GEMM_PANEL * size;
+        from.data += whole * FNN_GEMM_PANEL * w->stride[0] * size;
+        memset(y.data, 0, (size_t)(k * FNN_GEMM_PANEL * size));
+        y.shape[0] = from.shape[0] = 1;
+        y.shape[2] = from.shape[2] = rest;
+        fnn_copy(&y, &from);
+    }
+    return FNN_OK;
+}
+
+fnn_status fnn_infer_linear_panels(fnn_call *c) {
+    const fnn_tensor *w = c->in[1];
+    int64_t out = c->attr[1].i;
+    FNN_TRY(fnn_expect_float(c, 0, "x"));
+    FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
+    if (w->ndim != 3 || w->shape[2] != FNN_GEMM_PANEL || !fnn_is_contiguous(w) ||
+        out < 0 || out > w->shape[0] * FNN_GEMM_PANEL ||
+        out <= (w->shape[0] - 1) * FNN_GEMM_PANEL) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "linear_panels: expected contiguous panels of %d outputs for "
+                        "%lld of them, got %s",
+                        FNN_GEMM_PANEL, (long long)out, FNN_SHAPE(w));
+    }
+    return infer_layer(c, out, w->shape[1]);
+}
+
+static void set_linear(plan *p, const fnn_call *c) {
+    fnn_tensor w = *c->in[1];
     fnn_tensor x = *c->in[0], y = c->out[0];
+    const bool panels = w.ndim == 3;
+    if (panels) {
+        w = (fnn_tensor){.data = w.data,
+                         .ndim = 2,
+                         .shape = {y.shape[y.ndim - 1], w.shape[1]},
+                         .stride = {1, FNN_GEMM_PANEL}};
+    }
     if (x.ndim == 1) { /* one row */
         x = (fnn_tensor){.data = x.data,
                          .dtype = x.dtype,
@@ -227,21 +303,22 @@ static void set_linear(plan *p, const fnn_call *c) {
         .dtype = y.dtype,
         .threads = c->threads,
         .m = y.shape[y.ndim - 2],
-        .n = w->shape[0],
-        .k = w->shape[1],
+        .n = w.shape[0],
+        .k = w.shape[1],
         .a = x.data,
         .a_row = x.stride[x.ndim - 2],
         .a_col = x.stride[x.ndim - 1],
-        .b = w->data,
-        .b_row = w->stride[1],
-        .b_col = w->stride[0],
+        .b = w.data,
+        .b_row = w.stride[1],
+        .b_col = w.stride[0],
+        .b_panels = panels,
         .c = y.data,
         .c_row = y.stride[y.ndim - 2],
         .bias = c->in[2] ? c->in[2]->data : NULL,
         .residual = residual(c) ? residual(c)->data : NULL,
         .act = (int)activation(c),
     };
-    set_batch(p, &x, w, &y, y.ndim - 2);
+    set_batch(p, &x, &w, &y, y.ndim - 2);
 }
 
 int64_t fnn_workspace_linear(const fnn_call *c) {

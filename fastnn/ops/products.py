@@ -14,12 +14,14 @@ from fastnn.ops._registry import (
     Node,
     Tensor,
     gradient,
+    no_gradient,
     op,
     public,
     reference,
 )
 from fastnn.ops.views import reshape, transpose, unsqueeze
 
+PANEL = 64  # outputs of a panel of weights, see csrc/gemm/gemm.h
 _matmul, _linear, _linear_act = op("matmul"), op("linear"), op("linear_act")
 _reshape, _sum = op("reshape"), op("sum")
 _BACKWARD = {
@@ -258,6 +260,7 @@ def _(node: Node, gy: Tensor) -> Gradients:
     return (*_linear_gradient(node, x, weight, gz), gz)
 
 
+no_gradient("panels", "linear_panels")  # of inference
 install("matmul", matmul)
 
 
@@ -279,6 +282,21 @@ def _(x: Any, weight: Any, bias: Any, residual: Any, activation: int) -> Any:
     z = z + (0 if residual is None else residual)
     name = _NAMES[activation]
     return z if name is None else REFERENCES[name](z)
+
+
+@reference("panels")
+def _(weight: Any) -> Any:
+    n, k = weight.shape
+    padded = np.concatenate([weight, np.zeros((-n % PANEL, k), weight.dtype)])
+    return padded.reshape(-(-n // PANEL), PANEL, k).swapaxes(1, 2)
+
+
+@reference("linear_panels")
+def _(x: Any, weight: Any, bias: Any, residual: Any, activation: int, out: int) -> Any:
+    from fastnn.ops._registry import REFERENCES
+
+    rows = weight.swapaxes(1, 2).reshape(len(weight) * PANEL, weight.shape[1])[:out]
+    return REFERENCES["linear_act"](x, rows, bias, residual, activation)
 
 
 reference("mv")(lambda a, b: a @ b)

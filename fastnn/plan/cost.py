@@ -24,6 +24,7 @@ _ELEMENT = {
     "dropout": 14, "permutation": 20,
     "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
 }  # fmt: skip
+PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
 _STEP = {
     "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
     "adam_step": 18, "nadam_step": 24, "radam_step": 22,
@@ -50,11 +51,11 @@ def flops(call: Call) -> int:
         return _STEP[name] * sum(sizes)
     size = _size(call.outputs[0]) if call.outputs else 0
     first = call.inputs[0] if call.inputs else None
-    if name in ("matmul", "linear", "linear_act"):
+    if name in PRODUCTS:
         assert first is not None
         total = 2 * size * first.shape[-1]
         total += size * sum(v is not None for v in call.inputs[2:])
-        if name == "linear_act" and call.attrs[0]:
+        if name not in ("matmul", "linear") and call.attrs[0]:
             total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[0]] or "none", 1)
         return total
     if name == "argsort":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.ops._registry import REFERENCES
 from samples._rows import ROWS, Hostile, Row, Sample, integers, normal
 
 
@@ -113,6 +114,67 @@ ROWS["linear_act"] = Row(
     scale=lambda x, w, b, r, act: np.maximum(
         _linear_scale(x, w, b) + (0 if r is None else np.abs(r)), 1
     ),
+)
+
+
+ROWS["panels"] = Row(
+    [
+        Sample((normal(128, 7),)),
+        Sample((normal(100, 33),)),
+        Sample((normal(3, 4),)),
+        Sample((normal(0, 4),)),
+        Sample((normal(70, 0),)),
+    ],
+    big=[Sample((normal(300, 257),))],
+    hostile=[
+        Hostile(
+            (normal(3),), ValueError, r"panels: expected weight of shape \(out, in"
+        ),
+        Hostile((integers(0, 2, 3, 4),), TypeError, "panels"),
+    ],
+)
+
+
+def _in_panels(*shape: int) -> Any:
+    return np.ascontiguousarray(REFERENCES["panels"](normal(*shape)))
+
+
+def _panels_scale(x: Any, w: Any, b: Any, r: Any, act: int, out: int) -> Any:
+    rows = w.swapaxes(1, 2).reshape(64 * len(w), w.shape[1])[:out]
+    return np.maximum(_linear_scale(x, rows, b) + (0 if r is None else np.abs(r)), 1)
+
+
+_panels = (normal(8, 33), _in_panels(100, 33), normal(100))
+ROWS["linear_panels"] = Row(
+    [
+        *(Sample((*_panels, None, act, 100), rows=(0,)) for act in range(5)),
+        Sample((*_panels[:2], None, normal(8, 100), 1, 100), rows=(0, 3)),
+        Sample((normal(3, 300), _in_panels(129, 300), None, None, 0, 129), rows=(0,)),
+        Sample((normal(33), *_panels[1:], None, 0, 100)),
+        Sample((normal(2, 3, 33), *_panels[1:], None, 2, 100), rows=(0,)),
+        Sample((normal(0, 33), *_panels[1:], None, 0, 100)),
+        Sample((normal(3, 0), _in_panels(64, 0), normal(64), None, 0, 64)),
+    ],
+    big=[
+        Sample(
+            (normal(130, 300), _in_panels(270, 300), normal(270), None, 1, 270),
+            rows=(0,),
+        ),
+        Sample(
+            (normal(1000, 300), _in_panels(600, 300), None, None, 0, 600), rows=(0,)
+        ),
+        Sample((normal(2, 1100), _in_panels(600, 1100), None, None, 0, 600), rows=(0,)),
+    ],
+    hostile=[
+        Hostile((*_panels, None, 0, 200), ValueError, "linear_panels: expected .* 200"),
+        Hostile((*_panels, None, 0, 64), ValueError, "linear_panels: expected .* 64"),
+        Hostile((*_panels, None, 0, -1), ValueError, "linear_panels: expected"),
+        Hostile((normal(8, 32), *_panels[1:], None, 0, 100), ValueError, "33 features"),
+        Hostile((*_panels, None, 9, 100), ValueError, "activation"),
+        Hostile((normal(8, 3), normal(2, 3), None, None, 0, 2), ValueError, "panels"),
+    ],
+    rtol={"float32": 5e-6, "float64": 1e-13},
+    scale=_panels_scale,
 )
 
 
