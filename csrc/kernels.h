@@ -157,7 +157,8 @@ typedef struct {
 /* 1 <= m <= mr, 1 <= n <= nr, k <= FNN_GEMM_KC; b_col is 1. */
 typedef void (*fnn_tile_fn)(const fnn_tile *t);
 /* Few rows, m <= gemv_m (0: there is no such kernel): any n and k, all k-blocks;
- * b_col or b_k is 1; first, last, packed and b_padded are not read. */
+ * b_col or b_k is 1; first, last, packed and b_padded are not read. ahead_step: whether B
+ * is one stream that comes from memory. */
 typedef void (*fnn_gemv_fn)(const fnn_tile *t);
 /* A as `tiles` panels of even height, the first m % tiles one higher: in a panel of
  * height h, dst[p*h + i] = a[i*row + p*col], p < k; the next one follows h*k

@@ -76,6 +76,72 @@ def test_the_chain(m, n, k, dtype):
             assert_same_bits(x @ y, expected, f"{left or 'plain'} @ {right or 'plain'}")
 
 
+# (m, n, k) by the way that the driver takes on a large CPU
+PATHS = {
+    "few rows": (3, 1300, 300),
+    "one row, columns a page apart": (1, 70, 1024),
+    "few columns": (1100, 3, 300),
+    "few columns of many rows": (2500, 1, 40),
+    "panels, B in place": (40, 100, 300),
+    "panels, B packed by the first tile": (30, 1100, 300),
+    "panels, rows of A in several depths": (200, 600, 700),
+    "blocked": (500, 600, 600),
+    "one step": (30, 600, 1),
+}
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=lambda name: name.replace(" ", "-"))
+def product(request):
+    """Operands, and their product by generic kernels: small tiles that pack everything."""
+    m, n, k = PATHS[request.param]
+    rng = np.random.default_rng([m, n, k])
+    before = fastnn.isa()
+    found = {}
+    fastnn._core.set_isa("generic")
+    try:
+        for dtype in (np.float32, np.float64):
+            a = rng.standard_normal((m, k)).astype(dtype)
+            b = rng.standard_normal((k, n)).astype(dtype)
+            found[dtype] = a, b, fastnn.from_numpy(a) @ fastnn.from_numpy(b)
+    finally:
+        fastnn._core.set_isa(before)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("isa", [i for i in fastnn._core.isas() if i != "generic"])
+def test_every_path_gives_the_same_bits(product, dtype, isa, threads):
+    a, b, expected = product[dtype]
+    n = b.shape[1]
+    panels, layer = (
+        fastnn._core.op_named(name) for name in ("panels", "linear_panels")
+    )
+    before, was = fastnn.isa(), fastnn.get_num_threads()
+    fastnn._core.set_isa(isa)
+    fastnn.set_num_threads(threads)
+    try:
+        for left in LAYOUTS:
+            x = fastnn.from_numpy(laid_out(a, left))
+            for right in LAYOUTS:
+                y = fastnn.from_numpy(laid_out(b, right))
+                assert_same_bits(x @ y, expected, f"{left} @ {right}")
+            got = layer(x, panels(fastnn.from_numpy(b).T), None, None, 0, n)
+            assert_same_bits(got, expected, f"{left} @ panels")
+    finally:
+        fastnn._core.set_isa(before)
+        fastnn.set_num_threads(was)
+
+
+def test_one_matrix_times_many_vectors():
+    fastnn.manual_seed(3)
+    w, x = fastnn.randn(40, 70), fastnn.randn(33, 70, 1)
+    got = w @ x
+    assert got.shape == (33, 40, 1)
+    for i in range(33):
+        assert_same_bits(got[i], w @ x[i])
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "gelu"])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 10, 128), (33, 65, 300), (150, 70, 20)])
@@ -104,6 +170,7 @@ ACTIVATIONS = [None, "relu", "sigmoid", "tanh", "gelu"]
         (3, 1200, 300),  # few rows of a large B
         (4, 30, 20),
         (70, 1, 300),  # one column
+        (1500, 3, 40),  # few columns
         (2000, 40, 30),  # B goes past A in panels
         (300, 900, 600),  # blocked
     ],

@@ -57,6 +57,11 @@ static inline bool fnn_gemm_place_b(ptrdiff_t m, ptrdiff_t panel_bytes,
     return m <= 140 && b_bytes <= fnn_gemm_l2();
 }
 
+/* Whether B comes from memory every time: what else a network reads lies in L3 too. */
+static inline bool fnn_gemm_far(double b_bytes) {
+    return b_bytes >= (double)fnn_cpu_get()->l3 / 2;
+}
+
 /* Panels of B up to which A is read in place: more of them repay the packing. */
 #define FNN_GEMM_PLACE_A_PANELS 16
 

@@ -18,8 +18,8 @@
 #include "gemm/blocking.h"
 
 #define PANEL FNN_GEMM_PANEL
-#define TURNED \
-    1024 /* columns of a transposed product that are turned round at a time */
+/* Columns of a transposed product that are turned round at a time. */
+#define TURNED 1024
 
 typedef enum { FEW_ROWS, PANELS, BLOCKED } gemm_path;
 
@@ -252,6 +252,8 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
                   .b_col = g->b_col,
                   .ldc = g->c_row,
                   .act = g->act};
+    const double b_bytes = (double)g->k * (double)g->n * (double)job->size;
+    t.ahead_step = g->b_panels && fnn_gemm_far(b_bytes);
     for (ptrdiff_t j = 0; j < x->n; j += t.n) {
         char *c = x->c + j * job->size;
         t.n = x->n - j;

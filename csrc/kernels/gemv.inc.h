@@ -4,7 +4,7 @@
 
 /* Columns j to j + (w - 1) * LANES + tail of m rows, over all of k, where rows of B are
  * contiguous. More vectors than a tile has, for one row's two chains would wait out the
- * latency of every FMA. */
+ * latency of every FMA. far: B is one stream from memory, and is asked for in time. */
 #define ALL_COLS(X) \
     X(0)            \
     X(1)            \
@@ -15,7 +15,7 @@
     X(6)            \
     X(7)
 GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t tail,
-                                     const int m, const int w) {
+                                     const int m, const int w, const bool far) {
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, ldc = t->ldc;
     const T *a = t->a;
     const T *b = (const T *)t->b + j;
@@ -35,19 +35,22 @@ GEMM_INLINE void FNN_NAME(gemv_body)(const fnn_tile *t, ptrdiff_t j, ptrdiff_t t
             V x1 = m > 1 ? v_set1(a[a_row]) : x0;
             V x2 = m > 2 ? v_set1(a[2 * a_row]) : x0;
             V x3 = m > 3 ? v_set1(a[3 * a_row]) : x0;
-#define STEP(v)                                                                  \
-    if (v < w) {                                                                 \
-        V y = v == w - 1 ? v_loadn(b + v * LANES, tail) : v_load(b + v * LANES); \
-        c0_##v = v_fma(x0, y, c0_##v);                                           \
-        if (m > 1) {                                                             \
-            c1_##v = v_fma(x1, y, c1_##v);                                       \
-        }                                                                        \
-        if (m > 2) {                                                             \
-            c2_##v = v_fma(x2, y, c2_##v);                                       \
-        }                                                                        \
-        if (m > 3) {                                                             \
-            c3_##v = v_fma(x3, y, c3_##v);                                       \
-        }                                                                        \
+#define STEP(v)                                                                    \
+    if (v < w) {                                                                   \
+        if (far) {                                                                 \
+            __builtin_prefetch((const char *)(b + v * LANES) + GEMV_STREAM, 0, 2); \
+        }                                                                          \
+        V y = v == w - 1 ? v_loadn(b + v * LANES, tail) : v_load(b + v * LANES);   \
+        c0_##v = v_fma(x0, y, c0_##v);                                             \
+        if (m > 1) {                                                               \
+            c1_##v = v_fma(x1, y, c1_##v);                                         \
+        }                                                                          \
+        if (m > 2) {                                                               \
+            c2_##v = v_fma(x2, y, c2_##v);                                         \
+        }                                                                          \
+        if (m > 3) {                                                               \
+            c3_##v = v_fma(x3, y, c3_##v);                                         \
+        }                                                                          \
     }
             ALL_COLS(STEP)
 #undef STEP
@@ -76,12 +79,22 @@ typedef void (*FNN_NAME(gemv_part))(const fnn_tile *t, ptrdiff_t j, ptrdiff_t ta
 #define GEMV(m_, w_)                                                       \
     static void FNN_NAME(gemv_##m_##x##w_)(const fnn_tile *t, ptrdiff_t j, \
                                            ptrdiff_t tail) {               \
-        FNN_NAME(gemv_body)(t, j, tail, m_, w_);                           \
+        FNN_NAME(gemv_body)(t, j, tail, m_, w_, false);                    \
     }
 GEMV_WIDTHS_1(GEMV, 1)
 GEMV_WIDTHS_2(GEMV, 2)
 GEMV_WIDTHS_3(GEMV, 3)
 GEMV_WIDTHS_4(GEMV, 4)
+#undef GEMV
+#define GEMV(m_, w_)                                                    \
+    static void FNN_NAME(gemv_far_##w_)(const fnn_tile *t, ptrdiff_t j, \
+                                        ptrdiff_t tail) {               \
+        FNN_NAME(gemv_body)(t, j, tail, m_, w_, true);                  \
+    }
+GEMV_WIDTHS_1(GEMV, 1)
+#undef GEMV
+#define GEMV(m, w) FNN_NAME(gemv_far_##w),
+static const FNN_NAME(gemv_part) FNN_NAME(gemv_far)[8] = {GEMV_WIDTHS_1(GEMV, 1)};
 #undef GEMV
 #define GEMV(m, w) FNN_NAME(gemv_##m##x##w),
 static const FNN_NAME(gemv_part) FNN_NAME(gemv_parts)[4][8] = {
@@ -318,7 +331,12 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
             ptrdiff_t w = (n - j + LANES - 1) / LANES;
             w = w < widest ? w : widest;
             ptrdiff_t tail = n - j - (w - 1) * LANES;
-            FNN_NAME(gemv_parts)[m - 1][w - 1](t, j, tail < LANES ? tail : LANES);
+            tail = tail < LANES ? tail : LANES;
+            if (m == 1 && t->ahead_step != 0) {
+                FNN_NAME(gemv_far)[w - 1](t, j, tail);
+            } else {
+                FNN_NAME(gemv_parts)[m - 1][w - 1](t, j, tail);
+            }
         }
     } else {
         const bool lines = t->b_col * (ptrdiff_t)sizeof(T) % 4096 == 0;

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import assert_same_bits
 from plan.keeping import only, rand, same
 from plan.recorder import call, ops
 
 import fastnn
 import fastnn.nn.functional as F
+from fastnn import nn
 from fastnn.plan.graph import Buffer, Graph, Value
 from fastnn.plan.passes import optimise
 
@@ -236,3 +238,30 @@ def test_pack_leaves_arguments_and_what_is_written():
         return y
 
     assert not only("pack", f, (rand(3, 4), rand(6, 4)), inference=True)[1].prologue
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_pack_in_panels(rows):
+    w, b, v, u = rand(130, 40), rand(130), rand(40, 130), rand(129, 130)
+
+    def f(x):
+        hidden = fastnn.relu(F.linear(x, w, b)) + F.linear(x, w)
+        return F.linear(hidden + x @ v, u), x @ v
+
+    best = same(f, (rand(rows, 40),), inference=True)
+    names = [call.op.name for call in best.calls]
+    assert names.count("linear_panels") >= 3 and "linear" not in names
+    assert [call.op.name for call in best.prologue] == ["panels"] * 3
+    only("pack", f, (rand(rows, 40),), inference=True)
+
+
+def test_panels_are_made_again():
+    model = nn.Sequential(nn.Linear(20, 200), nn.Tanh(), nn.Linear(200, 70)).eval()
+    predict = fastnn.compile(model)
+    for n in (1, 1, 4, 4, 7, 9, 9):
+        x = rand(n, 20)
+        for _ in range(3):
+            assert_same_bits(predict(x), model(x).detach())
+        with fastnn.no_grad():
+            for p in model.parameters():
+                p.mul_(-1.25)
