@@ -104,6 +104,8 @@ static void cut(gemm_job *job, ptrdiff_t threads) {
     const ptrdiff_t nr =
         job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
     const ptrdiff_t m_tiles = ceil_div(g->m, mr), n_tiles = ceil_div(g->n, nr);
+    /* Multiply-adds that packing an element is worth: more where it is turned round. */
+    const double a_cost = g->a_row == 1 ? 8 : 16, b_cost = g->b_col == 1 ? 8 : 16;
     double best = INFINITY;
     for (ptrdiff_t batches = least(g->batch, threads); batches >= 1; batches--) {
         const ptrdiff_t each = threads / batches;
@@ -111,7 +113,7 @@ static void cut(gemm_job *job, ptrdiff_t threads) {
             const ptrdiff_t cols = least(each / rows, n_tiles);
             const double m = (double)ceil_div(g->m, rows);
             const double n = (double)(ceil_div(n_tiles, cols) * nr);
-            const double packing = 16.0 * (m + n); /* in multiply-adds */
+            const double packing = a_cost * m + b_cost * n;
             const double cost = (double)ceil_div(g->batch, batches) * (m * n + packing);
             if (cost < best) {
                 best = cost;

@@ -134,10 +134,12 @@ GEMM_STRIP(f64, double, vf64)
  * columns, in squares transposed in registers. Whole vectors are stored: what runs
  * over a row's end is overwritten by the next row, or lies in the next panel, packed
  * later, or in the margin behind the last. Lanes from m on hold copies. The next
- * panel's lines are fetched. */
+ * panel's lines are fetched. Lines a page apart push each other out of L1: a line of
+ * cache is then read at once, in whole squares. */
 GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t k,
                                             const T *src, ptrdiff_t line, T *dst) {
     const ptrdiff_t next = m * line;
+    const bool whole = line * (ptrdiff_t)sizeof(T) % 4096 == 0;
     for (ptrdiff_t i = (m - 1) / LANES * LANES; i >= 0; i -= LANES) {
         const ptrdiff_t rows = m - i < LANES ? m - i : LANES;
         const T *from[LANES];
@@ -147,6 +149,18 @@ GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t 
         T *to = dst + i;
         V r[LANES];
         ptrdiff_t p = 0;
+        for (; whole && p + LANES <= k; p += LANES, to += LANES * w) {
+#pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) {
+                r[l] = v_load(from[l] + p);
+                __builtin_prefetch(from[l] + p + next, 0, 2);
+            }
+            v_transpose(r);
+#pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) {
+                v_store(to + l * w, r[l]);
+            }
+        }
         for (; p + STRIP <= k; p += STRIP, to += STRIP * w) {
             if (p % LANES == 0) {
 #pragma GCC unroll 16
