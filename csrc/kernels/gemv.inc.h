@@ -203,6 +203,8 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, ldc = t->ldc;
     const T *a = t->a;
     const bool far = t->n * t->k >= GEMV_FAR;
+    /* Elements before the first line of cache that is whole; columns are a page apart. */
+    const ptrdiff_t into = (ptrdiff_t)((uintptr_t)col[0] % 64 / sizeof(T));
     ptrdiff_t q = 0;
     do {
         const ptrdiff_t end = t->k - q < FNN_GEMM_KC ? t->k : q + FNN_GEMM_KC;
@@ -215,6 +217,28 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
     c1_##s = m > 1 ? v_fma(v_set1(a[a_row + (p) * a_k]), r[l], c1_##s) : c1_##s;     \
     c2_##s = m > 2 ? v_fma(v_set1(a[2 * a_row + (p) * a_k]), r[l], c2_##s) : c2_##s; \
     c3_##s = m > 3 ? v_fma(v_set1(a[3 * a_row + (p) * a_k]), r[l], c3_##s) : c3_##s;
+/* Fewer than LANES elements of each column. */
+#define REST(s, count)                                         \
+    _Pragma("GCC unroll 16") for (int l = 0; l < LANES; l++) { \
+        r[l] = v_loadn(col[s * LANES + l] + q, count);         \
+    }                                                          \
+    v_transpose(r);                                            \
+    _Pragma("GCC unroll 16") for (int l = 0; l < LANES; l++) { \
+        if (l < count) {                                       \
+            USE(l, l, s)                                       \
+        }                                                      \
+    }
+#define SOME(count_)                \
+    const ptrdiff_t count = count_; \
+    REST(0, count)                  \
+    if (g > 1) {                    \
+        REST(1, count)              \
+    }                               \
+    a += count * a_k;               \
+    q += count;
+        if (lines && into != 0) { /* up to where a line of cache begins */
+            SOME(end - q < LANES - into ? end - q : LANES - into)
+        }
         for (; q + LANES <= end; q += LANES, a += LANES * a_k) {
             /* A whole cache line of each column before the next group's: columns a
              * power of two apart share few sets of L1. */
@@ -254,22 +278,10 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
 #undef SQUARE
         }
         if (q < end) {
-#define REST(s)                                          \
-    for (int l = 0; l < LANES; l++) {                    \
-        r[l] = v_loadn(col[s * LANES + l] + q, end - q); \
-    }                                                    \
-    v_transpose(r);                                      \
-    for (int l = 0; l < end - q; l++) {                  \
-        USE(l, l, s)                                     \
-    }
-            REST(0)
-            if (g > 1) {
-                REST(1)
-            }
-#undef REST
-            a += (end - q) * a_k;
-            q = end;
+            SOME(end - q)
         }
+#undef SOME
+#undef REST
 #undef USE
 #define PUT(i, s)                                                                \
     if (i < m && s < g) {                                                        \
@@ -321,13 +333,24 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
     const ptrdiff_t m = t->m, n = t->n;
     const T *b = t->b;
     T *c = t->c;
-    if (t->b_col == 1 && t->k > 0 && n >= 16 * LANES && n * t->k >= GEMV_LARGE) {
-        for (ptrdiff_t j = 0; j < n; j += GEMV_SPAN) {
-            FNN_NAME(gemv_spans)[m - 1](t, j, n - j < GEMV_SPAN ? n - j : GEMV_SPAN);
+    if (t->b_col == 1) {
+        /* Where rows start within lines of cache, all alike, so does the first vector. */
+        const ptrdiff_t size = (ptrdiff_t)sizeof(T);
+        const ptrdiff_t into = (ptrdiff_t)((uintptr_t)b % 64) / size;
+        ptrdiff_t j = 0;
+        if (into != 0 && t->b_k * size % 64 == 0 && n >= 16 * LANES) {
+            j = 64 / size - into;
+            FNN_NAME(gemv_parts)[m - 1][0](t, 0, j);
         }
-    } else if (t->b_col == 1) {
+        const bool large = n * t->k >= (n * size > 2048 ? GEMV_LARGE : GEMV_FAR);
+        const bool runs = t->k > 0 && n >= 16 * LANES && large;
         const ptrdiff_t widest = FNN_NAME(gemv_widest)[m - 1];
-        for (ptrdiff_t j = 0; j < n; j += widest * LANES) {
+        const ptrdiff_t span = runs ? GEMV_SPAN : widest * LANES;
+        for (; j < n; j += span) {
+            if (runs) {
+                FNN_NAME(gemv_spans)[m - 1](t, j, n - j < span ? n - j : span);
+                continue;
+            }
             ptrdiff_t w = (n - j + LANES - 1) / LANES;
             w = w < widest ? w : widest;
             ptrdiff_t tail = n - j - (w - 1) * LANES;
