@@ -46,15 +46,14 @@ static inline ptrdiff_t fnn_gemm_depth(ptrdiff_t m, ptrdiff_t size) {
 }
 #define FNN_GEMM_ANY_DEPTH (PTRDIFF_MAX / 2)
 
-/* Panels of B packed together where all of A stays in L2: enough that rows of B are
- * read in long runs. */
-#define FNN_GEMM_GROUP 4
+/* Columns of B packed together where A stays in L2: enough that rows of B are read in
+ * long runs. 128 and 64. */
+static inline ptrdiff_t fnn_gemm_group(ptrdiff_t size) { return 512 / size; }
 
-/* Whether B is read in place where its rows are contiguous: few tiles read each
- * panel, and either a panel's row is more than one cache line or B is small. */
-static inline bool fnn_gemm_place_b(ptrdiff_t m, ptrdiff_t panel_bytes,
-                                    double b_bytes) {
-    return m <= 140 && b_bytes <= fnn_gemm_l2();
+/* Whether B is read in place where its rows are contiguous: few tiles read each panel,
+ * and B is small. */
+static inline bool fnn_gemm_place_b(ptrdiff_t tiles, double b_bytes) {
+    return tiles <= 12 && b_bytes <= (double)fnn_gemm_l2();
 }
 
 /* Whether B comes from memory every time: what else a network reads lies in L3 too. */

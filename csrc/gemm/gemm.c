@@ -188,9 +188,10 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     } else if (job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size)) {
         job->path = PANELS;
         const double b_bytes = (double)g->k * (double)n * (double)job->size;
-        job->pack_b = g->b_col != 1 || !fnn_gemm_place_b(m, nr * job->size, b_bytes);
+        job->pack_b =
+            g->b_col != 1 || !fnn_gemm_place_b(ceil_div(m, job->kernel->mr), b_bytes);
         job->a_bytes = job->pack_a ? m * least(g->k, job->depth) * job->size : 0;
-        const ptrdiff_t group = least(round_up(n, nr), FNN_GEMM_GROUP * nr);
+        const ptrdiff_t group = least(round_up(n, nr), fnn_gemm_group(job->size));
         job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
         job->pack_b = true;
@@ -386,7 +387,7 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
                   x->pa + (p - p0) * x->m * size);
     }
     fnn_tile t = tile_of(job);
-    const ptrdiff_t group = FNN_GEMM_GROUP * nr;
+    const ptrdiff_t group = fnn_gemm_group(size);
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += group) {
         const ptrdiff_t n = least(x->n - j0, group);
         const char *b = column(job, x, j0);

@@ -285,7 +285,7 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
                 __builtin_prefetch(b + (2 * GEMM_AHEAD + 1) * LANES, 0, 3);          \
             }                                                                        \
         }                                                                            \
-        if (packed) {                                                                \
+        if (packed && ahead_step != 0) {                                             \
             __builtin_prefetch(ahead, 0, 2);                                         \
             __builtin_prefetch((const char *)ahead + 64, 0, 2);                      \
             ahead += ahead_step;                                                     \
