@@ -7,6 +7,11 @@ is fitted anew after each rounding, so that later coefficients make up for earli
 The bound printed is the largest weighted error of the rounded coefficients over 2000
 points, as a power of two; what evaluation in floating point adds is for tests.
 
+Pieces are 16 short polynomials in x - m, one table row a coefficient and one for the m,
+looked up by four bits of x scale + offset, which is in [1, 16): each octave of it has
+four pieces. m is near the middle of its piece, and where f is almost exactly a number
+of the target type, so that rounding the constant term costs nothing.
+
 Run: python tools/polynomials.py [name ...]        (needs mpmath)
 """
 
@@ -34,6 +39,21 @@ class Fit:
     hi: mp.mpf
     f: Function
     weight: Function
+
+
+@dataclass
+class Pieces:
+    """f on [0, top] by 16 polynomials in x - m, error weighted by `weight`."""
+
+    name: str
+    degree: int
+    scale: mp.mpf
+    offset: mp.mpf
+    top: mp.mpf
+    f: Function
+    weight: Function
+    plus_x: bool = False  # in the first piece, f is x and the polynomial
+    bits: int = 24
 
 
 def round_to(x: mp.mpf, bits: int) -> mp.mpf:
@@ -93,7 +113,7 @@ def minimax(
     return best
 
 
-def fit(job: Fit) -> tuple[list[mp.mpf], mp.mpf]:
+def fit(job: Fit, points: int = 2000) -> tuple[list[mp.mpf], mp.mpf]:
     """Rounded coefficients, lowest degree first, and log2 of the error bound."""
     n = job.degree + 1
     xs = grid(job.lo, job.hi, 10 * (n + 2))
@@ -108,15 +128,67 @@ def fit(job: Fit) -> tuple[list[mp.mpf], mp.mpf]:
         done.append(round_to(c[0], job.bits))
     worst = max(
         abs((job.f(x) - horner(done, x)) * job.weight(x))
-        for x in grid(job.lo, job.hi, 2000)
+        for x in grid(job.lo, job.hi, points)
     )
     return done, mp.log(worst, 2)
+
+
+def middle(job: Pieces, lo: mp.mpf, hi: mp.mpf) -> mp.mpf:
+    """Near the middle, where f is nearest to a number of the type."""
+    step = (hi - lo) / 2**11
+    near = [round_to((lo + hi) / 2 + i * step, job.bits) for i in range(-64, 65)]
+    return min(near, key=lambda m: abs(round_to(job.f(m), job.bits) / job.f(m) - 1))
+
+
+def fit_piece(
+    job: Pieces, lo: mp.mpf, hi: mp.mpf
+) -> tuple[mp.mpf, list[mp.mpf], mp.mpf]:
+    """m, rounded coefficients, lowest degree first, and the error bound."""
+    first = lo <= 0 and not job.f(mp.mpf(0))
+    m = mp.mpf(0) if first else middle(job, lo, hi)
+    # beyond its ends by more than rounding x scale + offset can move them
+    slack = 16 * mp.mpf(2) ** -job.bits / job.scale
+    lo, hi = max(lo - slack, mp.mpf(0)), min(hi + slack, job.top)
+
+    def rest(x: mp.mpf) -> mp.mpf:
+        return (job.f(x) - (x if first and job.plus_x else 0)) / (x if first else 1)
+
+    done, bound = fit(
+        Fit(
+            job.name,
+            job.bits,
+            job.degree - first,
+            lo - m,
+            hi - m,
+            lambda d: rest(m + d),
+            lambda d: job.weight(m + d) * (d if first else 1),
+        ),
+        200,
+    )
+    return m, [mp.mpf(0)] * first + done, bound
+
+
+def fit_pieces(job: Pieces) -> tuple[list[list[mp.mpf]], mp.mpf]:
+    """Rows of 16: the m, then coefficients from the highest degree down; the bound."""
+    rows = [[mp.mpf(0)] * 16 for _ in range(job.degree + 2)]
+    bounds = []
+    for k in range(16):
+        octave, quarter = divmod(k, 4)
+        ends = [mp.mpf(2) ** octave * (1 + mp.mpf(q) / 4) for q in (quarter, quarter + 1)]
+        lo, hi = ((e - job.offset) / job.scale for e in ends)
+        if lo < job.top:
+            m, c, bound = fit_piece(job, lo, min(hi, job.top))
+            bounds.append(bound)
+            at = (k + 12) % 16  # 1.0's exponent ends in two ones
+            for row, x in zip(rows, [m, *c[::-1]], strict=True):
+                row[at] = x
+    return rows, max(bounds)
 
 
 def literal(x: mp.mpf, bits: int) -> str:
     """The C literal that is exactly x."""
     mantissa, exponent = float(x).hex().split("p")
-    return mantissa.rstrip("0") + "p" + exponent + ("f" if bits == 24 else "")
+    return mantissa.rstrip("0").rstrip(".") + "p" + exponent + ("f" if bits == 24 else "")
 
 
 # ---- what is fitted ------------------------------------------------------------------
@@ -129,6 +201,11 @@ ROOT_HALF, ROOT_2 = mp.sqrt(mp.mpf("0.5")), mp.sqrt(2)
 def exp_q(r: mp.mpf) -> mp.mpf:
     """(exp(r) - 1 - r) / r^2."""
     return mp.hyp1f1(1, 3, r) / 2
+
+
+def exp_p(r: mp.mpf) -> mp.mpf:
+    """(exp(r) - 1) / r."""
+    return mp.hyp1f1(1, 2, r)
 
 
 def log_p(f: mp.mpf) -> mp.mpf:
@@ -203,9 +280,18 @@ def jobs() -> list[Fit]:
         s = "32" if bits == 24 else "64"
         k, a = (K32, A32) if bits == 24 else (K64, A64)
         out += [
-            # r + r^2 q(r) relative to exp(r) - 1, the harder of its two uses
             Fit(
                 "exp" + s,
+                bits,
+                d["exp"],
+                -HALF_LN2,
+                HALF_LN2,
+                exp_p,
+                lambda r: abs(r) / mp.exp(r),
+            ),
+            # r + r^2 q(r) relative to exp(r) - 1
+            Fit(
+                "expm1_" + s,
                 bits,
                 d["exp"],
                 -HALF_LN2,
@@ -288,6 +374,66 @@ DEGREES_32 = {"exp": 5, "tail": 10, "erf": 6, "sin": 4, "cos": 3, "log": 8}
 DEGREES_64 = {"exp": 10, "tail": 22, "erf": 13, "sin": 7, "cos": 7, "log": 6, "pow": 9}
 
 
+def gaussian_tail(a: mp.mpf) -> mp.mpf:
+    """exp(a^2 / 2) Phi(-a)."""
+    return mp.exp(a * a / 2) * mp.erfc(a / ROOT_2) / 2
+
+
+def gelu_tail(a: mp.mpf) -> mp.mpf:
+    """exp(a^2 / 2) a Phi(-a)."""
+    return a * gaussian_tail(a)
+
+
+def slope_tail(a: mp.mpf) -> mp.mpf:
+    """exp(a^2 / 2) times gelu's derivative at -a."""
+    return gaussian_tail(a) - a / mp.sqrt(2 * mp.pi)
+
+
+def pieces() -> list[Pieces]:
+    """Every table of pieces, of float32 all."""
+    one = mp.mpf(1)
+    return [
+        Pieces(
+            "tanh_pieces",
+            5,
+            mp.mpf("1.65625"),
+            one,
+            mp.mpf("9.03125"),
+            mp.tanh,
+            relative(mp.tanh),
+        ),
+        Pieces(
+            "erf_pieces",
+            5,
+            mp.mpf("3.78125"),
+            one,
+            mp.mpf("3.953125"),
+            mp.erf,
+            relative(mp.erf),
+            plus_x=True,
+        ),
+        Pieces(
+            "gelu_pieces",
+            5,
+            mp.mpf("1.015625"),
+            mp.mpf("1.125"),
+            mp.mpf("14.5"),
+            gelu_tail,
+            relative(gelu_tail),
+        ),
+        # about -0.75 it is zero: absolute error there
+        Pieces(
+            "slope_pieces",
+            5,
+            mp.mpf("1.03125"),
+            one,
+            mp.mpf("14.5"),
+            slope_tail,
+            lambda a: 1 / max(abs(slope_tail(a)), mp.mpf("0.125")),
+        ),
+    ]
+
+
 def main(names: list[str]) -> None:
     """Prints each table, highest degree first, as Horner's rule reads it."""
     for job in jobs():
@@ -298,6 +444,13 @@ def main(names: list[str]) -> None:
         print(
             "    " + ",\n    ".join(literal(x, job.bits) for x in c[::-1]), flush=True
         )
+    for table in pieces():
+        if names and table.name not in names:
+            continue
+        rows, bound = fit_pieces(table)
+        print(f"{table.name}: degree {table.degree}, error 2^{mp.nstr(bound, 4)}")
+        for row in rows:
+            print("    {" + ", ".join(literal(x, table.bits) for x in row) + "},")
 
 
 if __name__ == "__main__":

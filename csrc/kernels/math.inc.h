@@ -37,6 +37,7 @@
 #define m_floor FNN_NAME(v_floor)
 #define m_ceil FNN_NAME(v_ceil)
 #define m_sincospi FNN_NAME(v_sincospi)
+#define FNN_TABLE __attribute__((aligned(64)))
 #ifndef FNN_MATH /* simd/generic.h has its own */
 #define FNN_MATH static inline __attribute__((always_inline, unused))
 #endif
@@ -48,7 +49,12 @@
 
 #if IS_F32
 #define R(f32, f64) f32##f
-/* exp32: 2^-31.09 */
+/* exp32: 2^-28.25 */
+static const T FNN_NAME(exp_p)[] = {
+    0x1.6a489ep-10f, 0x1.12397ap-7f, 0x1.5558b2p-5f,
+    0x1.555492p-3f,  0x1.fffffcp-2f, 0x1p+0f,
+};
+/* expm1_32: 2^-31.09 */
 static const T FNN_NAME(exp_q)[] = {
     0x1.9e2dc4p-13f, 0x1.6d3c84p-10f, 0x1.1112f6p-7f,
     0x1.5554f6p-5f,  0x1.555554p-3f,  0x1p-1f,
@@ -57,17 +63,6 @@ static const T FNN_NAME(exp_q)[] = {
 static const T FNN_NAME(log_p)[] = {
     0x1.13d2aap-4f,  -0x1.dda968p-4f, 0x1.e6ddfep-4f,  -0x1.fc3c28p-4f, 0x1.233ac4p-3f,
     -0x1.555b94p-3f, 0x1.99a47ap-3f,  -0x1.000008p-2f, 0x1.555548p-2f,
-};
-/* tail32: 2^-25.34 */
-static const T FNN_NAME(tail_g)[] = {
-    -0x1.9ae99cp-16f, 0x1.62cb3p-15f, 0x1.96eb7ap-12f, -0x1.d3787ep-12f,
-    -0x1.9b053ap-9f,  0x1.a8d002p-8f, 0x1.1cfee2p-6f,  -0x1.db5984p-4f,
-    0x1.42ff12p-2f,   -0x1.21915p-1f, 0x1.7d241ap-1f,
-};
-/* erf32: 2^-29.35 */
-static const T FNN_NAME(erf_p)[] = {
-    0x1.48cabep-14f, -0x1.a3bc66p-11f, 0x1.53fdd8p-8f, -0x1.b7f826p-6f,
-    0x1.ce2ceep-4f,  -0x1.81273ep-2f,  0x1.06eba8p-3f,
 };
 /* sin32: 2^-33.44 */
 static const T FNN_NAME(sin_p)[] = {
@@ -80,9 +75,24 @@ static const T FNN_NAME(cos_p)[] = {
     0x1.03c1bp+2f,
     -0x1.3bd3ccp+2f,
 };
+#include "kernels/pieces.inc.h"
 #else
 #define R(f32, f64) f64
-/* exp64: 2^-61.55 */
+/* exp64: 2^-57.89 */
+static const T FNN_NAME(exp_p)[] = {
+    0x1.ad9fee342a1cp-26,
+    0x1.28ae0024f8f98p-22,
+    0x1.71df0f7470698p-19,
+    0x1.a019995b3efa8p-16,
+    0x1.a01a0134d377fp-13,
+    0x1.6c16c18478728p-10,
+    0x1.1111111125a69p-7,
+    0x1.55555555506b6p-5,
+    0x1.5555555555503p-3,
+    0x1.000000000000ap-1,
+    0x1p+0,
+};
+/* expm1_64: 2^-61.55 */
 static const T FNN_NAME(exp_q)[] = {
     0x1.1f2b00287fd93p-29,
     0x1.af5f1d158c2e7p-26,
@@ -149,7 +159,7 @@ static const T FNN_NAME(cos_p)[] = {
 /* Where exp is surely zero and infinite. */
 #define EXP_MIN R(-104.0, -746.0)
 #define EXP_MAX R(89.0, 710.0)
-#define RSQRT_2PI R(0x1.988454p-2, 0x1.9884533d43651p-2)
+#define RSQRT_2PI 0x1.9884533d43651p-2
 
 FNN_MATH V FNN_NAME(horner)(V x, const T *c, int n) {
     V y = v_set1(c[0]);
@@ -159,6 +169,23 @@ FNN_MATH V FNN_NAME(horner)(V x, const T *c, int n) {
     }
     return y;
 }
+
+#if IS_F32
+/* f(a) by pieces, a >= 0: see tools/polynomials.py. The key, a scale + offset, is in
+ * [1, 16); what rounding does to it moves the ends of the pieces, that is all, as a - m
+ * is exact. */
+FNN_MATH V FNN_NAME(pieces)(V key, V a, const T (*table)[LANES], int rows) {
+    V d = v_sub(a, v_lookup(table[0], key)), y = v_lookup(table[1], key);
+#pragma GCC unroll 8
+    for (int i = 2; i < rows; i++) {
+        y = v_fma(y, d, v_lookup(table[i], key));
+    }
+    return y;
+}
+#define FNN_PIECES(key, a, table)                 \
+    FNN_NAME(pieces)((key), (a), FNN_NAME(table), \
+                     (int)(sizeof FNN_NAME(table) / sizeof FNN_NAME(table)[0]))
+#endif
 
 /* ---- whole numbers --------------------------------------------------------------- */
 
@@ -185,8 +212,7 @@ FNN_MATH V FNN_NAME(exp_reduce)(V x, V *n) {
 }
 /* exp(r) for a reduced r. */
 FNN_MATH V FNN_NAME(exp_reduced)(V r) {
-    V y = v_fma(v_mul(r, r), FNN_HORNER(r, exp_q), r);
-    return v_add(y, v_set1(1));
+    return v_fma(r, FNN_HORNER(r, exp_p), v_set1(1));
 }
 
 FNN_MATH V FNN_NAME(v_exp)(V x) {
@@ -229,12 +255,20 @@ FNN_MATH V FNN_NAME(v_sigmoid)(V x) {
     return v_fnma(y, dropped, y);
 }
 
+#if IS_F32
+/* By pieces; 1 from 9.02. */
+FNN_MATH V FNN_NAME(v_tanh)(V x) {
+    V a = v_minnum(v_set1(9.03125f), v_abs(x));
+    V key = v_fma(a, v_set1(1.65625f), v_set1(1));
+    return v_copysign(FNN_PIECES(key, a, tanh_pieces), x);
+}
+#else
 /* t / (t + 2), t = exp(2 |x|) - 1 = 2^n p + (2^n - 1), p = r + r^2 q(r). r, p and t are
  * unevaluated sums: what each rounding drops is kept (Dekker's fast sum, the larger
  * term first) and put back into the quotient by one step with the same reciprocal. */
 FNN_MATH V FNN_NAME(v_tanh)(V x) {
     V one = v_set1(1), two = v_set1(2);
-    V a = v_minnum(v_set1(R(10.0, 20.0)), v_abs(x)); /* tanh is 1 from 9.02, 19.07 */
+    V a = v_minnum(v_set1(20), v_abs(x)); /* tanh is 1 from 19.07 */
     V u = v_add(a, a), n = v_round(v_mul(u, v_set1(LOG2_E)));
     V r1 = v_fnma(n, v_set1(LN2_HI), u), r = v_fnma(n, v_set1(LN2_LO), r1);
     V r_low = v_fnma(n, v_set1(LN2_LO), v_sub(r1, r));
@@ -248,6 +282,7 @@ FNN_MATH V FNN_NAME(v_tanh)(V x) {
     V rest = v_add(v_fnma(y, d, t), v_fnma(y, v_add(d_low, t_low), t_low));
     return v_copysign(v_fma(rest, inverse, y), x);
 }
+#endif
 
 /* -0 stays, NaN stays. */
 FNN_MATH V FNN_NAME(v_relu)(V x) { return v_maxnum(v_zero(), x); }
@@ -291,33 +326,60 @@ FNN_MATH V FNN_NAME(v_log1p)(V x) {
 
 /* ---- erf and gelu ---------------------------------------------------------------- */
 
+#define TAIL_MAX R(14.5, 38.8) /* past it a Phi(-a) is zero */
+/* p * 2^n = exp(-a^2 / 2). a^2 is not rounded before it is reduced: in the tail that
+ * would cost all relative accuracy. */
+FNN_MATH V FNN_NAME(exp_square)(V a, V *n) {
+    V b = v_mul(a, v_set1((T)-0.5));
+    *n = v_round(v_mul(v_mul(a, b), v_set1(LOG2_E)));
+    V r = v_fma(a, b, v_mul(*n, v_set1(-LN2_HI))); /* the product by n is exact */
+    return FNN_NAME(exp_reduced)(v_fnma(*n, v_set1(LN2_LO), r));
+}
+
+#if IS_F32
+/* By pieces, the first x + x P(x); 1 from 3.92. */
+FNN_MATH V FNN_NAME(v_erf)(V x) {
+    V a = v_minnum(v_set1(3.953125f), v_abs(x));
+    V key = v_fma(a, v_set1(3.78125f), v_set1(1));
+    V y = FNN_PIECES(key, a, erf_pieces);
+    return v_copysign(v_sel(v_lt(key, v_set1(1.25f)), v_add(a, y), y), x);
+}
+/* x Phi(x) = max(x, 0) - a Phi(-a), a = |x|, with a left tail that is good to its last
+ * subnormal: a Phi(-a) = exp(-a^2 / 2) G(a), G by pieces. gelu(-inf) is the limit, -0. */
+FNN_MATH V FNN_NAME(v_gelu)(V x) {
+    V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
+    V key = v_fma(a, v_set1(1.015625f), v_set1(1.125f));
+    V g = FNN_PIECES(key, a, gelu_pieces), p = FNN_NAME(exp_square)(a, &n);
+    V left = v_ldexp(v_mul(p, g), n);
+    return v_sub(v_maxnum(v_set1((T)-0.0), x), left); /* -0 keeps left's sign at -inf */
+}
+/* Its derivative d(x) = Phi(x) + x phi(x): d(-a) = exp(-a^2 / 2) D(a), d(a) = 1 - d(-a).
+ * Near its zero, -0.75, the error is absolute, as in any such sum. */
+FNN_MATH V FNN_NAME(v_gelu_slope)(V x) {
+    V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
+    V key = v_fma(a, v_set1(1.03125f), v_set1(1));
+    V g = FNN_PIECES(key, a, slope_pieces), p = FNN_NAME(exp_square)(a, &n);
+    V d = v_ldexp(v_mul(p, g), n);
+    return v_sel(v_lt(x, v_zero()), d, v_sub(v_set1(1), d));
+}
+#else
 /* The normal distribution's tail: Phi(-a) = exp(-a^2 / 2) * tail(a), a >= 0, to
- * a = TAIL_MAX, past which a Phi(-a) is zero: G((a - K) / (a + K)) / (a + K). */
-#define TAIL_K R(3.5, 6.0)
-#define TAIL_MAX R(14.5, 38.8)
+ * a = TAIL_MAX: G((a - K) / (a + K)) / (a + K). */
+#define TAIL_K 6.0
 FNN_MATH V FNN_NAME(tail)(V a) {
     V inverse = v_div(v_set1(1), v_add(a, v_set1(TAIL_K)));
     V t = v_mul(v_sub(a, v_set1(TAIL_K)), inverse);
     return v_mul(FNN_HORNER(t, tail_g), inverse);
 }
-/* p * 2^n = exp(-a^2 / 2). The part of a^2 that rounding drops would cost the tail its
- * relative accuracy, so that it is added to the reduced argument. */
-FNN_MATH V FNN_NAME(exp_square)(V a, V *n) {
-    V half = v_set1((T)-0.5), s = v_mul(a, a);
-    V dropped = v_fma(a, a, v_neg(s));
-    V r = FNN_NAME(exp_reduce)(v_mul(s, half), n);
-    return FNN_NAME(exp_reduced)(v_fma(dropped, half, r));
-}
-
 /* |x| < 1: x + x P(x^2); above: 1 - 2 Phi(-sqrt(2) |x|). */
 FNN_MATH V FNN_NAME(v_erf)(V x) {
     V small = v_abs(x), n;
-    V a = v_minnum(v_set1(R(4.25, 6.0)), small); /* erf is 1 from 3.92, 5.92 */
+    V a = v_minnum(v_set1(6), small); /* erf is 1 from 5.92 */
     V s = v_mul(a, a);
     V r = FNN_NAME(exp_reduce)(v_neg(s), &n);
     r = v_sub(r, v_fma(a, a, v_neg(s)));
     V big = v_ldexp(FNN_NAME(exp_reduced)(r), n);
-    V q = FNN_NAME(tail)(v_mul(a, v_set1(R(0x1.6a09e6p+0, 0x1.6a09e667f3bcdp+0))));
+    V q = FNN_NAME(tail)(v_mul(a, v_set1(0x1.6a09e667f3bcdp+0)));
     big = v_fnma(v_add(big, big), q, v_set1(1));
     V y = v_fma(small, FNN_HORNER(s, erf_p), small);
     return v_copysign(v_sel(v_lt(small, v_set1(1)), y, big), x);
@@ -332,7 +394,7 @@ FNN_MATH V FNN_NAME(v_gelu)(V x) {
     V left = v_ldexp(v_mul(p, v_mul(a, FNN_NAME(tail)(a))), n);
     V y = v_sub(v_maxnum(v_set1((T)-0.0), x), left); /* -0 keeps left's sign at -inf */
     V half = v_set1((T)0.5), s = v_mul(a, a);
-    V c = v_mul(s, v_set1(R(0x1.6a09e6p-2, 0x1.6a09e667f3bcdp-2)));
+    V c = v_mul(s, v_set1(0x1.6a09e667f3bcdp-2));
     V z = v_fma(c, FNN_HORNER(v_mul(s, half), erf_p), c);
     return v_sel(v_lt(a, v_set1((T)0.9)), v_fma(x, half, z), y);
 }
@@ -345,6 +407,7 @@ FNN_MATH V FNN_NAME(v_gelu_slope)(V x) {
     d = v_ldexp(v_mul(p, d), n);
     return v_sel(v_lt(x, v_zero()), d, v_sub(v_set1(1), d));
 }
+#endif
 
 /* The tanh form: x sigmoid(v), v = c1 x + c2 x^3, with c1 = 2 sqrt(2 / pi) and
  * c2 = 0.044715 c1. p * 2^n = exp(-v) of a = |x|, clamped to where a exp(-v) is zero.

@@ -121,6 +121,16 @@ SI __m256 split_ymm32(__m256 v, __m256 *e) {
                        _mm256_and_ps(tiny, _mm256_set1_ps(24.0f)));
     return _mm256_castsi256_ps(_mm256_sub_epi32(u, _mm256_slli_epi32(k, 23)));
 }
+/* Only 3 bits count in a permutation; the fourth, as a sign, chooses between two. */
+SI __m256 lookup_ymm32(const float *table, __m256 v) {
+    __m256i u = _mm256_castps_si256(v), k = _mm256_srli_epi32(u, 21);
+    __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), k);
+    __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), k);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(u, 7)));
+}
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    return (vf32){lookup_ymm32(table, v.a), lookup_ymm32(table, v.b)};
+}
 SI vf32 f32_split(vf32 v, vf32 *e) {
     v.a = split_ymm32(v.a, &e->a);
     v.b = split_ymm32(v.b, &e->b);

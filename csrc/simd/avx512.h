@@ -55,6 +55,10 @@ SI vf32 f32_split(vf32 v, vf32 *e) {
     *e = _mm512_mask_add_ps(x, big, x, _mm512_set1_ps(1.0f));
     return _mm512_mask_mul_ps(m, big, m, _mm512_set1_ps(0.5f));
 }
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    __m512i k = _mm512_srli_epi32(_mm512_castps_si512(v), 21); /* only 4 bits count */
+    return _mm512_permutexvar_ps(k, _mm512_load_ps(table));
+}
 #define FNN_HTREE32(name, op)                                                          \
     SI float f32_##name(vf32 v) {                                                      \
         __m256 a =                                                                     \

@@ -25,6 +25,10 @@
  *                               less could be rounded twice where 2^n is two factors
  *   split(v,&e)                 v > 0 finite: v = m * 2^e, m in [sqrt(1/2), sqrt(2));
  *                               subnormals too; e integral lanes
+ *   lookup(table,v)             f32 only: table[bits 21 to 24 of the lane], the end of the
+ *                               exponent and the first two bits of the fraction: each
+ *                               quarter of an octave has its entry, and v its after 16 v.
+ *                               table: 16 lanes' worth, aligned like FNN_TABLE
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
@@ -69,6 +73,7 @@
 #define v_sel FNN_VFN(_sel)
 #define v_ldexp FNN_VFN(_ldexp)
 #define v_split FNN_VFN(_split)
+#define v_lookup FNN_VFN(_lookup)
 #define v_hsum FNN_VFN(_hsum)
 #define v_hmax FNN_VFN(_hmax)
 #define v_hmin FNN_VFN(_hmin)
