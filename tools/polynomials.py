@@ -289,6 +289,16 @@ def jobs() -> list[Fit]:
                 exp_p,
                 lambda r: abs(r) / mp.exp(r),
             ),
+            # e^(-u / 2): exp's own, times powers of -1/2
+            Fit(
+                "gauss" + s,
+                bits,
+                d["exp"],
+                -2 * HALF_LN2,
+                2 * HALF_LN2,
+                lambda u: -exp_p(-u / 2) / 2,
+                lambda u: abs(u) * mp.exp(u / 2),
+            ),
             # r + r^2 q(r) relative to exp(r) - 1
             Fit(
                 "expm1_" + s,
@@ -415,7 +425,7 @@ def pieces() -> list[Pieces]:
         Pieces(
             "gelu_pieces",
             5,
-            mp.mpf("1.015625"),
+            one,
             mp.mpf("1.125"),
             mp.mpf("14.5"),
             gelu_tail,
@@ -425,7 +435,7 @@ def pieces() -> list[Pieces]:
         Pieces(
             "slope_pieces",
             5,
-            mp.mpf("1.03125"),
+            one,
             one,
             mp.mpf("14.5"),
             slope_tail,

@@ -54,6 +54,11 @@ static const T FNN_NAME(exp_p)[] = {
     0x1.6a489ep-10f, 0x1.12397ap-7f, 0x1.5558b2p-5f,
     0x1.555492p-3f,  0x1.fffffcp-2f, 0x1p+0f,
 };
+/* gauss32: 2^-28.22 */
+static const T FNN_NAME(gauss_p)[] = {
+    0x1.6a580ep-16f, -0x1.123988p-12f, 0x1.5558a8p-9f,
+    -0x1.555492p-6f, 0x1.fffffcp-4f,   -0x1p-1f,
+};
 /* expm1_32: 2^-31.09 */
 static const T FNN_NAME(exp_q)[] = {
     0x1.9e2dc4p-13f, 0x1.6d3c84p-10f, 0x1.1112f6p-7f,
@@ -91,6 +96,20 @@ static const T FNN_NAME(exp_p)[] = {
     0x1.5555555555503p-3,
     0x1.000000000000ap-1,
     0x1p+0,
+};
+/* gauss64: 2^-57.87 */
+static const T FNN_NAME(gauss_p)[] = {
+    -0x1.adb080490ab68p-37,
+    0x1.28ae09e643bc2p-32,
+    -0x1.71df0616abbdcp-28,
+    0x1.a0199952de6f2p-24,
+    -0x1.a01a0138876d4p-20,
+    0x1.6c16c1847a888p-16,
+    -0x1.11111111250e8p-12,
+    0x1.55555555506b2p-9,
+    -0x1.5555555555505p-6,
+    0x1.000000000000ap-3,
+    -0x1p-1,
 };
 /* expm1_64: 2^-61.55 */
 static const T FNN_NAME(exp_q)[] = {
@@ -159,6 +178,7 @@ static const T FNN_NAME(cos_p)[] = {
 /* Where exp is surely zero and infinite. */
 #define EXP_MIN R(-104.0, -746.0)
 #define EXP_MAX R(89.0, 710.0)
+#define ONE_MIN R(40.0, 80.0) /* 1 + exp(-x) is surely 1 from here */
 #define RSQRT_2PI 0x1.9884533d43651p-2
 
 FNN_MATH V FNN_NAME(horner)(V x, const T *c, int n) {
@@ -244,15 +264,20 @@ FNN_MATH V FNN_NAME(v_expm1)(V x) {
     return v_copysign(v_sel(v_eq(n, v_zero()), p, v_add(t, t)), x); /* -0 stays */
 }
 
-/* With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) where x < 0; e may be subnormal. What
- * rounding dropped from 1 + e, up to a unit in the last place of the quotient where e
- * is small, is put back; 1 / (1 + e) is near enough to 1 there. */
+/* With x = n ln 2 - r, 1 / (1 + e^-x) = 2^n / (2^n + e^r), for either sign. The sum: e^r
+ * = 1 + r p(r), and its 1 goes last, as the rest is rounded less where it is small. */
+FNN_MATH V FNN_NAME(sigmoid_reduce)(V x, V *n) {
+    *n = v_round(v_mul(x, v_set1(LOG2_E)));
+    return v_fma(*n, v_set1(LN2_LO), v_fma(*n, v_set1(LN2_HI), v_neg(x)));
+}
+FNN_MATH V FNN_NAME(sigmoid_sum)(V r, V power) {
+    return v_add(v_set1(1), v_fma(r, FNN_HORNER(r, exp_p), power));
+}
+/* A subnormal 2^n is exact, and the quotient is rounded once. */
 FNN_MATH V FNN_NAME(v_sigmoid)(V x) {
-    V one = v_set1(1);
-    V e = FNN_NAME(exp_negative)(v_neg(v_abs(x))), d = v_add(one, e);
-    V dropped = v_sub(e, v_sub(d, one));
-    V y = v_div(v_sel(v_lt(x, v_zero()), e, one), d);
-    return v_fnma(y, dropped, y);
+    x = v_maxnum(v_set1(EXP_MIN), v_minnum(v_set1(ONE_MIN), x));
+    V n, r = FNN_NAME(sigmoid_reduce)(x, &n), power = v_ldexp(v_set1(1), n);
+    return v_div(power, FNN_NAME(sigmoid_sum)(r, power));
 }
 
 #if IS_F32
@@ -327,13 +352,14 @@ FNN_MATH V FNN_NAME(v_log1p)(V x) {
 /* ---- erf and gelu ---------------------------------------------------------------- */
 
 #define TAIL_MAX R(14.5, 38.8) /* past it a Phi(-a) is zero */
-/* p * 2^n = exp(-a^2 / 2). a^2 is not rounded before it is reduced: in the tail that
- * would cost all relative accuracy. */
+/* p * 2^-n = exp(-a^2 / 2), a^2 = n 2 ln 2 + u. a^2 is not rounded before it is reduced:
+ * in the tail that would cost all relative accuracy. */
 FNN_MATH V FNN_NAME(exp_square)(V a, V *n) {
-    V b = v_mul(a, v_set1((T)-0.5));
-    *n = v_round(v_mul(v_mul(a, b), v_set1(LOG2_E)));
-    V r = v_fma(a, b, v_mul(*n, v_set1(-LN2_HI))); /* the product by n is exact */
-    return FNN_NAME(exp_reduced)(v_fnma(*n, v_set1(LN2_LO), r));
+    V k = v_round(v_mul(v_mul(a, a), v_set1(LOG2_E / 2)));
+    V u = v_fma(a, a, v_mul(k, v_set1(-2 * LN2_HI))); /* the product by k is exact */
+    u = v_fnma(k, v_set1(2 * LN2_LO), u);
+    *n = v_neg(k);
+    return v_fma(u, FNN_HORNER(u, gauss_p), v_set1(1));
 }
 
 #if IS_F32
@@ -348,7 +374,7 @@ FNN_MATH V FNN_NAME(v_erf)(V x) {
  * subnormal: a Phi(-a) = exp(-a^2 / 2) G(a), G by pieces. gelu(-inf) is the limit, -0. */
 FNN_MATH V FNN_NAME(v_gelu)(V x) {
     V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
-    V key = v_fma(a, v_set1(1.015625f), v_set1(1.125f));
+    V key = v_add(a, v_set1(1.125f));
     V g = FNN_PIECES(key, a, gelu_pieces), p = FNN_NAME(exp_square)(a, &n);
     V left = v_ldexp(v_mul(p, g), n);
     return v_sub(v_maxnum(v_set1((T)-0.0), x), left); /* -0 keeps left's sign at -inf */
@@ -357,7 +383,7 @@ FNN_MATH V FNN_NAME(v_gelu)(V x) {
  * Near its zero, -0.75, the error is absolute, as in any such sum. */
 FNN_MATH V FNN_NAME(v_gelu_slope)(V x) {
     V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
-    V key = v_fma(a, v_set1(1.03125f), v_set1(1));
+    V key = v_add(a, v_set1(1));
     V g = FNN_PIECES(key, a, slope_pieces), p = FNN_NAME(exp_square)(a, &n);
     V d = v_ldexp(v_mul(p, g), n);
     return v_sel(v_lt(x, v_zero()), d, v_sub(v_set1(1), d));
@@ -385,18 +411,11 @@ FNN_MATH V FNN_NAME(v_erf)(V x) {
     return v_copysign(v_sel(v_lt(small, v_set1(1)), y, big), x);
 }
 
-/* x Phi(x) = max(x, 0) - a Phi(-a), a = |x|, with a left tail that is good to its last
- * subnormal. Where a < 0.9, x / 2 + x erf(x / sqrt(2)) / 2 rounds less: with erf's P it
- * is x / 2 + c x^2 (1 + P(x^2 / 2)), c = sqrt(1/8). gelu(-inf) is the limit, -0. */
 FNN_MATH V FNN_NAME(v_gelu)(V x) {
     V a = v_minnum(v_set1(TAIL_MAX), v_abs(x)), n;
     V p = FNN_NAME(exp_square)(a, &n);
     V left = v_ldexp(v_mul(p, v_mul(a, FNN_NAME(tail)(a))), n);
-    V y = v_sub(v_maxnum(v_set1((T)-0.0), x), left); /* -0 keeps left's sign at -inf */
-    V half = v_set1((T)0.5), s = v_mul(a, a);
-    V c = v_mul(s, v_set1(0x1.6a09e667f3bcdp-2));
-    V z = v_fma(c, FNN_HORNER(v_mul(s, half), erf_p), c);
-    return v_sel(v_lt(a, v_set1((T)0.9)), v_fma(x, half, z), y);
+    return v_sub(v_maxnum(v_set1((T)-0.0), x), left);
 }
 /* Its derivative Phi(x) + x phi(x): d(-a) = exp(-a^2 / 2) (tail(a) - a / sqrt(2 pi)),
  * d(a) = 1 - d(-a). Near its zero, -0.75, the error is absolute, as in any such sum. */
@@ -410,61 +429,64 @@ FNN_MATH V FNN_NAME(v_gelu_slope)(V x) {
 #endif
 
 /* The tanh form: x sigmoid(v), v = c1 x + c2 x^3, with c1 = 2 sqrt(2 / pi) and
- * c2 = 0.044715 c1. p * 2^n = exp(-v) of a = |x|, clamped to where a exp(-v) is zero.
- * What rounding drops is carried along (the constants' low parts too): in the left tail
- * v nears 100 or 700, and its rounding would cost as many units in the last place. */
-#define TANH_C1 R(0x1.988454p+0, 0x1.9884533d43651p+0)
-#define TANH_C2 R(0x1.2444f2p-4, 0x1.2444f2a4d8b4bp-4)
-#define TANH_C1_LOW R(-0x1.857936p-25, -0x1.cbc0d30ebfd15p-54)
-#define TANH_C2_LOW R(0x1.49b16ap-29, -0x1.6c843a29d1c7p-61)
-FNN_MATH V FNN_NAME(exp_cubic)(V a, V *n) {
-    V c1 = v_set1(TANH_C1), c2 = v_set1(TANH_C2);
-    V s = v_mul(a, a), s_low = v_fma(a, a, v_neg(s));
-    V t = v_mul(c2, s), q = v_add(c1, t);
-    V b = v_sub(q, c1); /* q + low = c1 + t, whichever is larger (Knuth) */
-    V low = v_add(v_sub(c1, v_sub(q, b)), v_sub(t, b));
-    low = v_add(low, v_fma(c2, s, v_neg(t)));
-    low = v_add(low, v_fma(c2, s_low, v_set1(TANH_C1_LOW)));
-    low = v_fma(s, v_set1(TANH_C2_LOW), low);
-    V v = v_mul(a, q), dropped = v_fma(a, low, v_fma(a, q, v_neg(v)));
-    V r = FNN_NAME(exp_reduce)(v_neg(v), n);
-    return FNN_NAME(exp_reduced)(v_sub(r, dropped));
-}
+ * c2 = 0.044715 c1. In the left tail v nears 100 or 700, and its rounding would cost as
+ * many units in the last place: v = x (q + low), the constants' low parts in low, and
+ * x q is not rounded before n ln 2 is taken from it. C1 has so few bits that q - C1 is
+ * exact. Left of -TANH_MAX the product is zero; its exponential is from TANH_ONE on. */
 #define TANH_MAX R(11.0, 22.0)
-FNN_MATH V FNN_NAME(v_gelu_tanh)(V x) {
-    V one = v_set1(1), a = v_minnum(v_set1(TANH_MAX), v_abs(x)), n;
-    V p = FNN_NAME(exp_cubic)(a, &n);
-    V left = v_div(v_mul(a, p), v_add(one, v_ldexp(p, n)));
-    return v_sub(v_maxnum(v_set1((T)-0.0), x), v_ldexp(left, n));
+#define TANH_ONE R(6.0, 8.0)
+#define TANH_C1 R(0x1.988p+0, 0x1.988453p+0)
+#define TANH_C2 R(0x1.2444f2p-4, 0x1.2444f2a4d8b4bp-4)
+#define TANH_C1_LOW R(0x1.14cf5p-14, 0x1.ea1b284687e5ap-27)
+#define TANH_C2_LOW R(0x1.49b16ap-29, -0x1.6c843a29d1c7p-61)
+/* v = n ln 2 - r. */
+FNN_MATH V FNN_NAME(cubic_reduce)(V x, V *n) {
+    V c1 = v_set1(TANH_C1), c2 = v_set1(TANH_C2);
+    V s = v_mul(x, x), s_low = v_fma(x, x, v_neg(s)), q = v_fma(c2, s, c1);
+    V low = v_fma(s, v_set1(TANH_C2_LOW), v_set1(TANH_C1_LOW));
+    low = v_add(v_fma(c2, s_low, low), v_fma(c2, s, v_sub(c1, q)));
+    *n = v_round(v_mul(v_mul(x, q), v_set1(LOG2_E)));
+    V r = v_fnma(x, q, v_mul(*n, v_set1(LN2_HI))); /* the product by n is exact */
+    return v_fma(*n, v_set1(LN2_LO), v_fnma(x, low, r));
 }
-/* d(-a) = g (1 - a v'(a) / (1 + e)), g = e / (1 + e), e = exp(-v); d(a) = 1 - d(-a). */
+/* gelu_tanh(-inf) is the limit, -0. */
+FNN_MATH V FNN_NAME(v_gelu_tanh)(V x) {
+    V n;
+    x = v_maxnum(v_set1(-TANH_MAX), x);
+    V r = FNN_NAME(cubic_reduce)(v_minnum(v_set1(TANH_ONE), x), &n);
+    V d = FNN_NAME(sigmoid_sum)(r, v_ldexp(v_set1(1), n));
+    return v_ldexp(v_div(x, d), n);
+}
+/* g (1 + x v'(x) (1 - g)), g = sigmoid(v), 1 - g = e^r / (2^n + e^r). Near its zero the
+ * error is absolute. */
 FNN_MATH V FNN_NAME(v_gelu_tanh_slope)(V x) {
-    V one = v_set1(1), a = v_minnum(v_set1(TANH_MAX), v_abs(x)), n;
-    V p = FNN_NAME(exp_cubic)(a, &n);
-    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
-    V v1 = v_fma(v_mul(a, a), v_set1(3 * TANH_C2), v_set1(TANH_C1));
-    V d = v_fnma(v_mul(a, v1), inverse, one);
-    d = v_ldexp(v_mul(v_mul(p, inverse), d), n);
-    return v_sel(v_lt(x, v_zero()), d, v_sub(one, d));
+    V one = v_set1(1), n;
+    x = v_maxnum(v_set1(-TANH_MAX), v_minnum(v_set1(TANH_ONE), x));
+    V p = FNN_NAME(exp_reduced)(FNN_NAME(cubic_reduce)(x, &n));
+    V inverse = v_div(one, v_add(p, v_ldexp(one, n)));
+    V v1 = v_fma(v_mul(x, x), v_set1(3 * TANH_C2), v_set1(TANH_C1 + TANH_C1_LOW));
+    V d = v_fma(v_mul(x, v1), v_mul(p, inverse), one);
+    return v_ldexp(v_mul(inverse, d), n);
 }
 
-/* x s(x) and its derivative, s the sigmoid. In the left tail e^-a goes last, so that
- * what is subnormal is rounded once; past SILU_MAX, a e^-a is zero. silu(-inf) is the
- * limit, -0. d(-a) = g (1 - a / (1 + e)), g = e / (1 + e), e = e^-a; d(a) = 1 - d(-a). */
+/* x s(x) and its derivative s(x) (1 + x s(-x)), s the sigmoid. In the left tail 2^n goes
+ * last, so that what is subnormal is rounded once; past SILU_MAX, a e^-a is zero.
+ * silu(-inf) is the limit, -0. */
 #define SILU_MAX R(110.0, 760.0)
 FNN_MATH V FNN_NAME(v_silu)(V x) {
-    V one = v_set1(1), a = v_minnum(v_set1(SILU_MAX), v_abs(x)), n;
-    V p = FNN_NAME(exp_reduced)(FNN_NAME(exp_reduce)(v_neg(a), &n));
-    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
-    V left = v_ldexp(v_mul(v_mul(v_neg(a), p), inverse), n);
-    return v_sel(v_lt(x, v_zero()), left, v_mul(x, inverse));
+    V n;
+    x = v_maxnum(v_set1(-SILU_MAX), x);
+    V r = FNN_NAME(sigmoid_reduce)(v_minnum(v_set1(ONE_MIN), x), &n);
+    V d = FNN_NAME(sigmoid_sum)(r, v_ldexp(v_set1(1), n));
+    return v_ldexp(v_div(x, d), n);
 }
 FNN_MATH V FNN_NAME(v_silu_slope)(V x) {
-    V one = v_set1(1), a = v_minnum(v_set1(SILU_MAX), v_abs(x)), n;
-    V p = FNN_NAME(exp_reduced)(FNN_NAME(exp_reduce)(v_neg(a), &n));
-    V inverse = v_div(one, v_add(one, v_ldexp(p, n)));
-    V d = v_ldexp(v_mul(v_mul(p, inverse), v_fnma(a, inverse, one)), n);
-    return v_sel(v_lt(x, v_zero()), d, v_sub(one, d));
+    V one = v_set1(1), n;
+    x = v_maxnum(v_set1(-SILU_MAX), v_minnum(v_set1(ONE_MIN), x));
+    V p = FNN_NAME(exp_reduced)(FNN_NAME(sigmoid_reduce)(x, &n));
+    V inverse = v_div(one, v_add(p, v_ldexp(one, n)));
+    V d = v_fma(x, v_mul(p, inverse), one);
+    return v_ldexp(v_mul(inverse, d), n);
 }
 
 /* ---- pow ------------------------------------------------------------------------- */
@@ -569,6 +591,7 @@ FNN_MATH void FNN_NAME(v_sincospi)(V u, V *sine, V *cosine) {
 #undef LOG2_E
 #undef EXP_MIN
 #undef EXP_MAX
+#undef ONE_MIN
 #undef RSQRT_2PI
 #undef TAIL_K
 #undef TAIL_MAX
@@ -577,4 +600,5 @@ FNN_MATH void FNN_NAME(v_sincospi)(V u, V *sine, V *cosine) {
 #undef TANH_C1_LOW
 #undef TANH_C2_LOW
 #undef TANH_MAX
+#undef TANH_ONE
 #undef SILU_MAX
