@@ -399,6 +399,11 @@ def slope_tail(a: mp.mpf) -> mp.mpf:
     return gaussian_tail(a) - a / mp.sqrt(2 * mp.pi)
 
 
+def softplus_tail(a: mp.mpf) -> mp.mpf:
+    """exp(a) log(1 + exp(-a))."""
+    return mp.exp(a) * mp.log1p(mp.exp(-a))
+
+
 def pieces() -> list[Pieces]:
     """Every table of pieces, of float32 all."""
     one = mp.mpf(1)
@@ -440,6 +445,15 @@ def pieces() -> list[Pieces]:
             mp.mpf("14.5"),
             slope_tail,
             lambda a: 1 / max(abs(slope_tail(a)), mp.mpf("0.125")),
+        ),
+        Pieces(
+            "softplus_pieces",
+            5,
+            mp.mpf("0.84375"),
+            one,
+            mp.mpf("17.5"),
+            softplus_tail,
+            relative(softplus_tail),
         ),
     ]
 

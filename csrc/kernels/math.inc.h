@@ -21,6 +21,7 @@
 #define m_expm1 FNN_NAME(v_expm1)
 #define m_log FNN_NAME(v_log)
 #define m_log1p FNN_NAME(v_log1p)
+#define m_log1p_exp FNN_NAME(v_log1p_exp)
 #define m_sigmoid FNN_NAME(v_sigmoid)
 #define m_tanh FNN_NAME(v_tanh)
 #define m_erf FNN_NAME(v_erf)
@@ -347,6 +348,19 @@ FNN_MATH V FNN_NAME(v_log1p)(V x) {
     V full = v_add(y, v_div(v_sub(x, v_sub(u, one)), u));
     M inside = v_mand(v_lt(v_zero(), u), v_lt(u, v_set1((T)INFINITY)));
     return v_copysign(v_sel(inside, full, y), x); /* -0 stays */
+}
+
+/* log(1 + e^-a), a >= 0. float32: e^-a H(a), H by pieces, 1 from 17.4. */
+FNN_MATH V FNN_NAME(v_log1p_exp)(V a) {
+#if IS_F32
+    V b = v_minnum(v_set1(17.5f), a), n;
+    V h = FNN_PIECES(v_fma(b, v_set1(0.84375f), v_set1(1)), b, softplus_pieces);
+    a = v_minnum(v_set1(-EXP_MIN), a);
+    V p = FNN_NAME(exp_reduced)(FNN_NAME(exp_reduce)(v_neg(a), &n));
+    return v_ldexp(v_mul(p, h), n);
+#else
+    return m_log1p(m_exp(v_neg(a)));
+#endif
 }
 
 /* ---- erf and gelu ---------------------------------------------------------------- */
