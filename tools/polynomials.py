@@ -134,9 +134,9 @@ def fit(job: Fit, points: int = 2000) -> tuple[list[mp.mpf], mp.mpf]:
 
 
 def middle(job: Pieces, lo: mp.mpf, hi: mp.mpf) -> mp.mpf:
-    """Near the middle, where f is nearest to a number of the type."""
-    step = (hi - lo) / 2**11
-    near = [round_to((lo + hi) / 2 + i * step, job.bits) for i in range(-64, 65)]
+    """Not far from the middle, where f is nearest to a number of the type."""
+    step = (hi - lo) / 1000
+    near = [round_to((lo + hi) / 2 + i * step, job.bits) for i in range(-200, 201)]
     return min(near, key=lambda m: abs(round_to(job.f(m), job.bits) / job.f(m) - 1))
 
 
@@ -411,7 +411,7 @@ def pieces() -> list[Pieces]:
         Pieces(
             "tanh_pieces",
             5,
-            mp.mpf("1.65625"),
+            mp.mpf("1.66015625"),
             one,
             mp.mpf("9.03125"),
             mp.tanh,

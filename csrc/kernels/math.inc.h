@@ -285,7 +285,7 @@ FNN_MATH V FNN_NAME(v_sigmoid)(V x) {
 /* By pieces; 1 from 9.02. */
 FNN_MATH V FNN_NAME(v_tanh)(V x) {
     V a = v_minnum(v_set1(9.03125f), v_abs(x));
-    V key = v_fma(a, v_set1(1.65625f), v_set1(1));
+    V key = v_fma(a, v_set1(1.66015625f), v_set1(1));
     return v_copysign(FNN_PIECES(key, a, tanh_pieces), x);
 }
 #else
