@@ -174,7 +174,9 @@ def fit_pieces(job: Pieces) -> tuple[list[list[mp.mpf]], mp.mpf]:
     bounds = []
     for k in range(16):
         octave, quarter = divmod(k, 4)
-        ends = [mp.mpf(2) ** octave * (1 + mp.mpf(q) / 4) for q in (quarter, quarter + 1)]
+        ends = [
+            mp.mpf(2) ** octave * (1 + mp.mpf(q) / 4) for q in (quarter, quarter + 1)
+        ]
         lo, hi = ((e - job.offset) / job.scale for e in ends)
         if lo < job.top:
             m, c, bound = fit_piece(job, lo, min(hi, job.top))
@@ -188,7 +190,9 @@ def fit_pieces(job: Pieces) -> tuple[list[list[mp.mpf]], mp.mpf]:
 def literal(x: mp.mpf, bits: int) -> str:
     """The C literal that is exactly x."""
     mantissa, exponent = float(x).hex().split("p")
-    return mantissa.rstrip("0").rstrip(".") + "p" + exponent + ("f" if bits == 24 else "")
+    return (
+        mantissa.rstrip("0").rstrip(".") + "p" + exponent + ("f" if bits == 24 else "")
+    )
 
 
 # ---- what is fitted ------------------------------------------------------------------

@@ -28,7 +28,7 @@
  *   lookup(table,v)             f32 only: table[bits 21 to 24 of the lane], the end of the
  *                               exponent and the first two bits of the fraction: each
  *                               quarter of an octave has its entry, and v its after 16 v.
- *                               table: 16 lanes' worth, aligned like FNN_TABLE
+ *                               table: 16 floats, aligned to 64 bytes
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
