@@ -7,10 +7,10 @@ is fitted anew after each rounding, so that later coefficients make up for earli
 The bound printed is the largest weighted error of the rounded coefficients over 2000
 points, as a power of two; what evaluation in floating point adds is for tests.
 
-Pieces are 16 short polynomials in x - m, one table row a coefficient and one for the m,
-looked up by four bits of x scale + offset, which is in [1, 16): each octave of it has
-four pieces. m is near the middle of its piece, and where f is almost exactly a number
-of the target type, so that rounding the constant term costs nothing.
+Pieces are 16 short polynomials in x - m, 8 of float64, one table row a coefficient and
+one for the m, looked up by bits of x scale + offset, which is in [1, 16): each octave of
+it has four pieces, or two. m is near the middle of its piece, and where f is almost
+exactly a number of the target type, so that rounding the constant term costs nothing.
 
 Run: python tools/polynomials.py [name ...]        (needs mpmath)
 """
@@ -43,7 +43,7 @@ class Fit:
 
 @dataclass
 class Pieces:
-    """f on [0, top] by 16 polynomials in x - m, error weighted by `weight`."""
+    """f on [0, top] by polynomials in x - m, error weighted by `weight`."""
 
     name: str
     degree: int
@@ -52,8 +52,8 @@ class Pieces:
     top: mp.mpf
     f: Function
     weight: Function
-    plus_x: bool = False  # in the first piece, f is x and the polynomial
-    bits: int = 24
+    plus_x: bool  # in the first piece, f is x and the polynomial
+    bits: int
 
 
 def round_to(x: mp.mpf, bits: int) -> mp.mpf:
@@ -169,19 +169,18 @@ def fit_piece(
 
 
 def fit_pieces(job: Pieces) -> tuple[list[list[mp.mpf]], mp.mpf]:
-    """Rows of 16: the m, then coefficients from the highest degree down; the bound."""
-    rows = [[mp.mpf(0)] * 16 for _ in range(job.degree + 2)]
+    """Rows of LANES: the m, then coefficients from the highest degree down; the bound."""
+    parts = 4 if job.bits == 24 else 2  # of an octave
+    rows = [[mp.mpf(0)] * 4 * parts for _ in range(job.degree + 2)]
     bounds = []
-    for k in range(16):
-        octave, quarter = divmod(k, 4)
-        ends = [
-            mp.mpf(2) ** octave * (1 + mp.mpf(q) / 4) for q in (quarter, quarter + 1)
-        ]
+    for k in range(4 * parts):
+        octave, part = divmod(k, parts)
+        ends = [mp.mpf(2) ** octave * (1 + mp.mpf(i) / parts) for i in (part, part + 1)]
         lo, hi = ((e - job.offset) / job.scale for e in ends)
         if lo < job.top:
             m, c, bound = fit_piece(job, lo, min(hi, job.top))
             bounds.append(bound)
-            at = (k + 12) % 16  # 1.0's exponent ends in two ones
+            at = (k + 3 * parts) % (4 * parts)  # 1.0's exponent ends in two ones
             for row, x in zip(rows, [m, *c[::-1]], strict=True):
                 row[at] = x
     return rows, max(bounds)
@@ -242,14 +241,7 @@ def to_t(a: mp.mpf, k: mp.mpf) -> mp.mpf:
     return (a - k) / (a + k)
 
 
-K32, A32 = mp.mpf("3.5"), mp.mpf("14.5")  # beyond A32 and A64, a Phi(-a) rounds to zero
-K64, A64 = mp.mpf("6"), mp.mpf("38.8")
-
-
-def erf_p(z: mp.mpf) -> mp.mpf:
-    """erf(x) / x - 1, z = x^2."""
-    x = mp.sqrt(z)
-    return mp.erf(x) / x - 1
+K64, A64 = mp.mpf("6"), mp.mpf("38.8")  # beyond A64, a Phi(-a) rounds to zero
 
 
 def sin_p(bits: int) -> Function:
@@ -282,7 +274,6 @@ def jobs() -> list[Fit]:
     out = []
     for bits, d in ((24, DEGREES_32), (53, DEGREES_64)):
         s = "32" if bits == 24 else "64"
-        k, a = (K32, A32) if bits == 24 else (K64, A64)
         out += [
             Fit(
                 "exp" + s,
@@ -314,24 +305,6 @@ def jobs() -> list[Fit]:
                 lambda r: abs(r * r / mp.expm1(r)),
             ),
             Fit(
-                "tail" + s,
-                bits,
-                d["tail"],
-                mp.mpf(-1),
-                to_t(a, k),
-                tail(k),
-                relative(tail(k)),
-            ),
-            Fit(
-                "erf" + s,
-                bits,
-                d["erf"],
-                zero,
-                mp.mpf("1.0001"),
-                erf_p,
-                lambda z: 1 / (1 + erf_p(z)),
-            ),
-            Fit(
                 "sin" + s,
                 bits,
                 d["sin"],
@@ -351,6 +324,15 @@ def jobs() -> list[Fit]:
             ),
         ]
     out += [
+        Fit(
+            "tail64",
+            53,
+            DEGREES_64["tail"],
+            mp.mpf(-1),
+            to_t(A64, K64),
+            tail(K64),
+            relative(tail(K64)),
+        ),
         Fit(
             "log32",
             24,
@@ -384,8 +366,8 @@ def jobs() -> list[Fit]:
     return out
 
 
-DEGREES_32 = {"exp": 5, "tail": 10, "erf": 6, "sin": 4, "cos": 3, "log": 8}
-DEGREES_64 = {"exp": 10, "tail": 22, "erf": 13, "sin": 7, "cos": 7, "log": 6, "pow": 9}
+DEGREES_32 = {"exp": 5, "sin": 4, "cos": 3, "log": 8}
+DEGREES_64 = {"exp": 10, "tail": 22, "sin": 7, "cos": 7, "log": 6, "pow": 9}
 
 
 def gaussian_tail(a: mp.mpf) -> mp.mpf:
@@ -408,58 +390,50 @@ def softplus_tail(a: mp.mpf) -> mp.mpf:
     return mp.exp(a) * mp.log1p(mp.exp(-a))
 
 
+def slope_weight(a: mp.mpf) -> mp.mpf:
+    """About -0.75 gelu's derivative is zero: absolute error there."""
+    return 1 / max(abs(slope_tail(a)), mp.mpf("0.125"))
+
+
 def pieces() -> list[Pieces]:
-    """Every table of pieces, of float32 all."""
-    one = mp.mpf(1)
+    """Every table of pieces. From top on, f is 1 or what it is a factor of is zero."""
+    functions = {
+        "tanh": (mp.tanh, relative(mp.tanh)),
+        "erf": (mp.erf, relative(mp.erf)),
+        "gelu": (gelu_tail, relative(gelu_tail)),
+        "slope": (slope_tail, slope_weight),
+        "softplus": (softplus_tail, relative(softplus_tail)),
+    }
     return [
         Pieces(
-            "tanh_pieces",
-            5,
-            mp.mpf("1.66015625"),
-            one,
-            mp.mpf("9.03125"),
-            mp.tanh,
-            relative(mp.tanh),
-        ),
-        Pieces(
-            "erf_pieces",
-            5,
-            mp.mpf("3.78125"),
-            one,
-            mp.mpf("3.953125"),
-            mp.erf,
-            relative(mp.erf),
-            plus_x=True,
-        ),
-        Pieces(
-            "gelu_pieces",
-            5,
-            one,
-            mp.mpf("1.125"),
-            mp.mpf("14.5"),
-            gelu_tail,
-            relative(gelu_tail),
-        ),
-        # about -0.75 it is zero: absolute error there
-        Pieces(
-            "slope_pieces",
-            5,
-            one,
-            one,
-            mp.mpf("14.5"),
-            slope_tail,
-            lambda a: 1 / max(abs(slope_tail(a)), mp.mpf("0.125")),
-        ),
-        Pieces(
-            "softplus_pieces",
-            5,
-            mp.mpf("0.84375"),
-            one,
-            mp.mpf("17.5"),
-            softplus_tail,
-            relative(softplus_tail),
-        ),
+            f"{name}_pieces{'32' if bits == 24 else '64'}",
+            degree,
+            mp.mpf(scale),
+            mp.mpf(offset),
+            mp.mpf(top),
+            *functions[name],
+            plus_x=name == "erf",
+            bits=bits,
+        )
+        for bits, table in PIECES.items()
+        for name, (degree, scale, offset, top) in table.items()
     ]
+
+
+# degree; scale, offset and top, all of few bits
+PIECES = {
+    24: {
+        "tanh": (5, "1.66015625", "1", "9.03125"),
+        "erf": (5, "3.78125", "1", "3.953125"),
+        "gelu": (5, "1", "1.125", "14.5"),
+        "slope": (5, "1", "1", "14.5"),
+        "softplus": (5, "0.84375", "1", "17.5"),
+    },
+    53: {
+        "erf": (18, "2.5", "1", "5.953125"),
+        "gelu": (17, "0.384765625", "1", "38.8125"),
+    },
+}
 
 
 def main(names: list[str]) -> None:

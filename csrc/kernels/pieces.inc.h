@@ -1,6 +1,7 @@
-/* The tables of float32's piecewise polynomials, from tools/polynomials.py: a row of
- * middles, then a row a coefficient, highest degree first, for v_lookup. */
-/* tanh_pieces: 2^-25.4 */
+/* The tables of the piecewise polynomials, from tools/polynomials.py: a row of middles,
+ * then a row a coefficient, highest degree first, for v_lookup. */
+#if IS_F32
+/* tanh_pieces32: 2^-25.4 */
 static const T FNN_NAME(tanh_pieces)[][LANES] FNN_TABLE = {
     {0x1.9bdfdep-1f, 0x1.106602p+0f, 0x1.4d13bcp+0f, 0x1.aeeb22p+0f, 0x1.113f2p+1f,
      0x1.65fb14p+1f, 0x1.b49fbcp+1f, 0x1.f59ec8p+1f, 0x1.32f096p+2f, 0x1.74dc7ep+2f,
@@ -29,7 +30,7 @@ static const T FNN_NAME(tanh_pieces)[][LANES] FNN_TABLE = {
      0x1.fc33ep-1f, 0x1.fee2c4p-1f, 0x1.ff989ep-1f, 0x1.ffee1ap-1f, 0x1.fffdb8p-1f,
      0x1.ffffdap-1f, 0x1.fffffep-1f, 0, 0x1.c8f2cap-3f, 0x1.67eb02p-2f, 0x1.e9beacp-2f},
 };
-/* erf_pieces: 2^-25.22 */
+/* erf_pieces32: 2^-25.22 */
 static const T FNN_NAME(erf_pieces)[][LANES] FNN_TABLE = {
     {0x1.630824p-2f, 0x1.bfc8c2p-2f, 0x1.3c2bacp-1f, 0x1.674c0cp-1f, 0x1.d07062p-1f,
      0x1.2de2a6p+0f, 0x1.7993a4p+0f, 0x1.bfda16p+0f, 0x1.106f4ep+1f, 0x1.58bdb4p+1f,
@@ -58,7 +59,7 @@ static const T FNN_NAME(erf_pieces)[][LANES] FNN_TABLE = {
      0x1.cf2ae2p-1f, 0x1.ed0f32p-1f, 0x1.f92906p-1f, 0x1.fea996p-1f, 0x1.ffedb4p-1f,
      0x1.ffff8p-1f, 0x1.fffff8p-1f, 0, 0x1.8eb318p-4f, 0x1.5cb902p-3f, 0x1.fd6864p-3f},
 };
-/* gelu_pieces: 2^-24.19 */
+/* gelu_pieces32: 2^-24.19 */
 static const T FNN_NAME(gelu_pieces)[][LANES] FNN_TABLE = {
     {0x1.0851ecp+0f, 0x1.9624dep+0f, 0x1.08418ap+1f, 0x1.4e354p+1f, 0x1.b624dep+1f,
      0x1.14ccccp+2f, 0x1.61a9fcp+2f, 0x1.9c1894p+2f, 0x1.087ae2p+3f, 0x1.309ba6p+3f,
@@ -87,7 +88,7 @@ static const T FNN_NAME(gelu_pieces)[][LANES] FNN_TABLE = {
      0x1.857c56p-2f, 0x1.8c46cep-2f, 0x1.8f4d82p-2f, 0x1.92c82p-2f, 0x1.94266ap-2f,
      0x1.959b62p-2f, 0x1.9672dp-2f, 0, 0x1.71dc32p-4f, 0x1.6ca2c8p-3f, 0x1.bf9a2cp-3f},
 };
-/* slope_pieces: 2^-25.5 */
+/* slope_pieces32: 2^-25.5 */
 static const T FNN_NAME(slope_pieces)[][LANES] FNN_TABLE = {
     {0x1.26c8b4p+0f, 0x1.d49ba6p+0f, 0x1.1c3958p+1f, 0x1.5ef9dcp+1f, 0x1.bb4396p+1f,
      0x1.29cacp+2f, 0x1.5926eap+2f, 0x1.965604p+2f, 0x1.079db2p+3f, 0x1.373b64p+3f,
@@ -118,7 +119,7 @@ static const T FNN_NAME(slope_pieces)[][LANES] FNN_TABLE = {
      -0x1.eb753ap+1f, -0x1.363ccep+2f, -0x1.611c2cp+2f, 0x1.9820d8p-2f, 0x1.09af9cp-2f,
      0x1.21c3dcp-4f, -0x1.297368p-4f},
 };
-/* softplus_pieces: 2^-27.15 */
+/* softplus_pieces32: 2^-27.15 */
 static const T FNN_NAME(softplus_pieces)[][LANES] FNN_TABLE = {
     {0x1.90a644p+0f, 0x1.1529a4p+1f, 0x1.4f6abap+1f, 0x1.9c54a6p+1f, 0x1.f92c6p+1f,
      0x1.62e92cp+2f, 0x1.a5bc7ep+2f, 0x1.df148ep+2f, 0x1.3297dap+3f, 0x1.6cc584p+3f,
@@ -149,3 +150,128 @@ static const T FNN_NAME(softplus_pieces)[][LANES] FNN_TABLE = {
      0x1.fffff8p-1f, 0x1.fffffep-1f, 0x1.72199p-1f, 0x1.8860e6p-1f, 0x1.a27972p-1f,
      0x1.b7656cp-1f},
 };
+#else
+/* gelu_pieces64: 2^-54.93 */
+static const T FNN_NAME(gelu_pieces)[][LANES] FNN_TABLE = {
+    {0x1.07ceae819884dp+2, 0x1.83e4adf1e1df6p+2, 0x1.38e04d831a6a8p+3,
+     0x1.f67f843f2a6dp+3, 0x1.5e229e5484dc3p+4, 0x1.10e07cc0532aep+5, 0,
+     0x1.d0bd74a1cd69dp+0},
+    {0x1.53a858b85ddeap-44, 0x1.1d3515a4885edp-54, 0x1.d57a7626cbe76p-64,
+     0x1.3d2c99abdb2e5p-74, 0x1.3fd653bb1fd4ap-84, -0x1.77c7e7f6ebfc3p-89,
+     0x1.1a9ccc7d6d08fp-28, 0x1.12732365a6be6p-35},
+    {-0x1.9c38c40259bd2p-43, -0x1.a48f9f7feddddp-50, -0x1.3c38adc24da68p-59,
+     -0x1.7ba7e7f9cd601p-70, -0x1.dfb30637a46f1p-79, -0x1.9284d34fe013fp-86,
+     -0x1.06d9e78634efep-24, -0x1.d71e049947fa6p-33},
+    {0x1.50f0af6177253p-40, 0x1.1b283ee53e658p-46, 0x1.d4183d92a051cp-56,
+     0x1.3c91c89eb187cp-66, 0x1.8238b8c563e3p-74, 0x1.3b5dd6f45ac11p-82,
+     0x1.ee0aa694d5549p-22, 0x1.1e62b1963099bp-30},
+    {-0x1.330011aeed1ebp-37, -0x1.1bff1ffca9944p-43, -0x1.28bdfbe81eaf1p-52,
+     -0x1.3047ef09d1e27p-62, -0x1.fbeff85ad6dbbp-70, 0x1.4d0e8223922b3p-83,
+     -0x1.427d0239d02f8p-19, -0x1.50e770f456e4p-28},
+    {0x1.ca5c781e1d904p-35, 0x1.08380d721885cp-40, 0x1.7c55a106cc32bp-49,
+     0x1.2b97990c19209p-58, 0x1.4817e71a2942ap-65, 0x1.aba55f758d783p-75,
+     0x1.53d588d30b186p-17, 0x1.85e8779560e5fp-26},
+    {-0x1.53337f5526d58p-32, -0x1.e488ce454c792p-38, -0x1.eb19c98bb244ap-46,
+     -0x1.20e404994588bp-54, -0x1.ac2351a4c0066p-61, -0x1.023157f537c6dp-69,
+     -0x1.3be49e442b9c2p-15, -0x1.b60901a2cb4dp-24},
+    {0x1.ee1750a2e6442p-30, 0x1.b57a445a27359p-35, 0x1.39135f9c25ca7p-42,
+     0x1.13a4557b2e766p-50, 0x1.162650c79aed6p-56, 0x1.efd9d5bc9630ap-65,
+     0x1.0febd1f1daf98p-13, 0x1.dc0947d0781c3p-22},
+    {-0x1.5e30114e2c1b6p-27, -0x1.831cf9c2503c3p-32, -0x1.8906b776595e3p-39,
+     -0x1.0462e4149c146p-46, -0x1.6600bbad82ca8p-52, -0x1.e8519bc952848p-60,
+     -0x1.ba56d6733f0d8p-12, -0x1.f332414ca81b7p-20},
+    {0x1.e27792d2ec8e7p-25, 0x1.4efb831fbc342p-29, 0x1.e5947cf4a53dcp-36,
+     0x1.e62ec6669f813p-43, 0x1.c7fea08a8d239p-48, 0x1.de601da29029p-55,
+     0x1.554c410cee114p-10, 0x1.f77be2eca4969p-18},
+    {-0x1.4237656063fd8p-22, -0x1.1ad80020d5625p-26, -0x1.26b0cefc9a1e4p-32,
+     -0x1.bfc0abe9bc16ap-39, -0x1.1ef176ed6479bp-43, -0x1.cf3b1ada91e62p-50,
+     -0x1.f1fef27c21fc2p-9, -0x1.e673d05ea514fp-16},
+    {0x1.9fc4325f3c3ddp-20, 0x1.d0b1ab09eccc6p-24, 0x1.5e7e6094abbbfp-29,
+     0x1.95cf289ae5de2p-35, 0x1.63f9af16634a7p-39, 0x1.baa3d1c2e463bp-45,
+     0x1.55553ff3b28e1p-7, 0x1.bffc986b3d12cp-14},
+    {-0x1.01ee1ca76191p-17, -0x1.71eb5c2c45f2p-21, -0x1.970cd51f92514p-26,
+     -0x1.68bc8d470102dp-31, -0x1.b1dc2d90d6844p-35, -0x1.a0028ffd5b7cp-40,
+     -0x1.b3c05712c4387p-6, -0x1.86b9d7b7dc2bcp-12},
+    {0x1.31c818dfdb069p-15, 0x1.1bc80b8103d1p-18, 0x1.cb4661bae5529p-23,
+     0x1.38f9c083464afp-27, 0x1.027c14c61b98ap-30, 0x1.7eae69ee18c0ap-35,
+     0x1.ffffffe8d3f75p-5, 0x1.3ffe0256921bcp-10},
+    {-0x1.57314711a014ap-13, -0x1.a01f880e8259cp-16, -0x1.f38fd30f582ddp-20,
+     -0x1.0704b38ba5be1p-23, -0x1.2ad925b81f7e5p-26, -0x1.55f4c0edad0e5p-30,
+     -0x1.1058377dcee3cp-3, -0x1.e63ffcb8af4fbp-9},
+    {0x1.675f62b4e80fp-11, 0x1.1fad8ed71c33bp-13, 0x1.029298c9a3e19p-16,
+     0x1.a6ccca3ddb74fp-20, 0x1.4b07c61da4dc3p-22, 0x1.2518363ccc2ddp-25,
+     0x1.fffffffffcf3cp-3, 0x1.508af88905fa1p-7},
+    {-0x1.561916eceb35ap-9, -0x1.6dee377d3b3a6p-11, -0x1.f172930db76bep-14,
+     -0x1.3d612dae1a31bp-16, -0x1.571196e9e00abp-18, -0x1.d6a10b9757f8ap-21,
+     -0x1.9884533d43609p-2, -0x1.9b73d9ab540e2p-6},
+    {0x1.17f13c4bff73ep-7, 0x1.9599b0fa88b1ep-9, 0x1.a578d2f1ac26dp-11,
+     0x1.a5ecf7a749fb3p-13, 0x1.3b665ac6d7ad8p-14, 0x1.4f94f742960f6p-16, 0x1p-1,
+     0x1.a140fa701b232p-5},
+    {0x1.83d073912520ap-2, 0x1.8e33158572f7bp-2, 0x1.945f02ff39ef9p-2,
+     0x1.96e1454c7913ap-2, 0x1.97ab4be049dfep-2, 0x1.982aab45fc1a9p-2, 0,
+     0x1.4f756c92ba229p-2},
+};
+/* erf_pieces64: 2^-56.34 */
+static const T FNN_NAME(erf_pieces)[][LANES] FNN_TABLE = {
+    {0x1.3cd35a858793ep-1, 0x1.001a36e2eb1c4p+0, 0x1.85532617c1bdap+0,
+     0x1.34d6a161e4f76p+1, 0x1.dbc01a36e2eb2p+1, 0x1.537367a0f9097p+2, 0,
+     0x1.0b4395810624ep-2},
+    {-0x1.b393b0ed1917ep-4, -0x1.645b2a9ab9921p-5, 0x1.de2d7c69a7842p-28,
+     -0x1.7cd69ca5a931fp-23, -0x1.3a3e356eff13cp-31, -0x1.69f5354858cb6p-42,
+     -0x1.e5ba2e43e979ep+15, -0x1.bc075c7936e99p+12},
+    {-0x1.82c4bcf74fea2p-5, -0x1.b87068d43df2bp-12, -0x1.ef17f6e57ee59p-22,
+     0x1.0b7c89b85b01ep-24, 0x1.888626206c9dcp-30, 0x1.cf4bbc7dd88fbp-39,
+     0x1.9efa0e08fd8d3p+16, 0x1.08ee2e1cad4aep+13},
+    {0x1.4ab8cd936f643p-7, 0x1.04c8e31aab121p-7, 0x1.84da6a9fd2651p-20,
+     0x1.ff12705f2eb62p-23, 0x1.3c61518d064eep-30, -0x1.61331155683b3p-38,
+     -0x1.435ab8a654bbp+16, -0x1.bf4db11c8c456p+11},
+    {0x1.b57ab31427feap-8, 0x1.0d1406fa6e11cp-14, 0x1.276aed20169b3p-20,
+     -0x1.cdad1bf055756p-21, -0x1.0621aa72d804dp-26, 0x1.81be25063cd7cp-37,
+     0x1.303ea6e0b33b1p+15, 0x1.51732b2d095f4p+9},
+    {-0x1.a6d301b523fd2p-13, -0x1.32a2e227a4f47p-11, -0x1.d0d04db5990a9p-17,
+     0x1.305dd92f9bda8p-20, 0x1.abee9bcee0372p-25, -0x1.eff2d678e3f9ep-36,
+     -0x1.81b8652600108p+13, -0x1.51014d0c85bfep+5},
+    {-0x1.004da5dac74c1p-11, 0x1.d900984cf9e0dp-17, 0x1.d20e4c3263bb7p-17,
+     0x1.055f8a8e82463p-18, -0x1.51b4a27390cbep-24, 0x1.c0d3b465f7572p-35,
+     0x1.5c1c2988323dp+11, -0x1.2080a47191ff1p+2},
+    {0x1.430d63a5d6f0bp-15, -0x1.6e90674d628c3p-13, 0x1.57ebb3f112b99p-14,
+     -0x1.3facfd887ee46p-16, -0x1.0557326b88498p-24, -0x1.61e193a64f14bp-34,
+     -0x1.ccc5ff9d656c1p+8, 0x1.9bc70214d4d75p-1},
+    {0x1.6817c8a8f0cccp-11, 0x1.636921176a41cp-14, -0x1.ebc7387956fd8p-13,
+     0x1.7a65fe4d86f47p-16, 0x1.b08b7f791ef35p-21, 0x1.02d45626181ddp-33,
+     0x1.c5fc7c8507affp+5, -0x1.f720efb9f591cp-7},
+    {-0x1.98f2f3073877p-11, 0x1.416700a85dcf4p-10, -0x1.3834324504efcp-13,
+     0x1.1490d666f749p-14, -0x1.8435b76e7bcp-19, -0x1.4e063ee0eb63dp-33,
+     -0x1.4e8630d4277c3p+2, -0x1.7ead353a4464ep-8},
+    {-0x1.d61a8c64131ep-9, -0x1.ece7dc6ac5448p-10, 0x1.b99b40caadcd5p-10,
+     -0x1.49e3c156797a9p-12, 0x1.d729a35e1ef9p-18, 0x1.7887abb661a6p-33,
+     0x1.749d0eb6ecca9p-2, 0x1.549c0ab2ec075p-9},
+    {0x1.c362c04533d1cp-8, -0x1.3982d7f66bec2p-8, -0x1.0c03648773e92p-9,
+     0x1.fa8731b18c07ap-12, -0x1.b7240c6fd5962p-17, -0x1.739629ec78e52p-33,
+     -0x1.28be7aeba0995p-6, 0x1.4618b66d2c73p-7},
+    {0x1.bcc5aeb927eadp-7, 0x1.f016aab9c91edp-7, -0x1.4ede57225994bp-8,
+     0x1.2bd4e0b5e9ee6p-12, 0x1.46e7e6af69eccp-16, 0x1.3dde174dc2ff4p-33,
+     -0x1.ad62184bab08p-6, -0x1.f565d9b9868a3p-7},
+    {-0x1.579531f1010a3p-5, 0x1.310d3262f2b87p-8, 0x1.30e0a8dd11da9p-6,
+     -0x1.90f9b5eb7b7fap-9, -0x1.88e3928d05fa9p-16, -0x1.d02e06c3f64cdp-34,
+     -0x1.17c5d1d5687a6p-16, -0x1.55f804dd3b8e3p-5},
+    {-0x1.a7c281063662ap-6, -0x1.1b55a1f0cc6f7p-4, -0x1.998e0c966acdbp-7,
+     0x1.f5c740aa065f9p-8, 0x1.7b57c24934367p-16, 0x1.1be3c69c60563p-34,
+     0x1.ce2f6c813acebp-4, 0x1.3cc666c1c3606p-4},
+    {0x1.6b14c5d2b6ca7p-3, 0x1.1ad036d9b2437p-4, -0x1.790126e4a772bp-5,
+     -0x1.7cc46ad06357ap-7, -0x1.2117d6d1b5e84p-16, -0x1.1b4a12b4f427cp-35,
+     -0x1.865b943f61856p-29, 0x1.0cebfb16af74fp-3},
+    {-0x1.ebff902af030bp-5, 0x1.1b9b457abb318p-3, 0x1.1470a9256cfb4p-3,
+     0x1.84a80b87b4b08p-7, 0x1.50628262e8973p-17, 0x1.bb57e69bf85c3p-37,
+     -0x1.812746aff4427p-2, -0x1.36c58509e3e1cp-2},
+    {-0x1.e789a1067b172p-2, -0x1.a8e6652db440ap-2, -0x1.5bdc9adb23ac4p-3,
+     -0x1.0852d5a072fecp-7, -0x1.19b5278573d84p-18, -0x1.fe9ac03f9ef6ep-39,
+     -0x1.2b90947e59f37p-45, -0x1.19b733c7b7237p-2},
+    {0x1.89f01dd4410afp-1, 0x1.a8bae72252effp-2, 0x1.c978d78057503p-4,
+     0x1.b633c3f0315e2p-9, 0x1.2f2c1722c4a79p-20, 0x1.8113603ff50acp-41,
+     0x1.06eba8214db69p-3, 0x1.0dd7b21697e1dp+0},
+    {0x1.3caa923ecb227p-1, 0x1.af8c3bb41f32ap-1, 0x1.efdf9e91a6e59p-1,
+     0x1.ffab8a664beccp-1, 0x1.fffffb11c42b6p-1, 0x1.ffffffffffdc5p-1, 0,
+     0x1.26dd6e8eb2db1p-2},
+};
+#endif

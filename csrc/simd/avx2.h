@@ -275,6 +275,21 @@ SI __m256d ldexp_ymm64(__m256d v, __m256d n) {
     return _mm256_mul_pd(v, _mm256_castsi256_pd(_mm256_slli_epi64(r, 52)));
 }
 BINARY(f64_ldexp, vf64, vf64, ldexp_ymm64(x, y))
+/* As lookup_ymm32, by pairs of words: 2 k and 2 k + 1, of which 3 bits count. */
+SI __m256d lookup_ymm64(const double *table, __m256d v) {
+    __m256i u = _mm256_castpd_si256(v), k = _mm256_srli_epi64(u, 51);
+    k = _mm256_slli_epi32(_mm256_shuffle_epi32(k, 0xa0), 1);
+    k = _mm256_or_si256(k, _mm256_set1_epi64x((long long)1 << 32));
+    __m256 low = _mm256_castpd_ps(_mm256_load_pd(table));
+    __m256 high = _mm256_castpd_ps(_mm256_load_pd(table + 4));
+    low = _mm256_permutevar8x32_ps(low, k);
+    high = _mm256_permutevar8x32_ps(high, k);
+    __m256d sign = _mm256_castsi256_pd(_mm256_slli_epi64(u, 10));
+    return _mm256_blendv_pd(_mm256_castps_pd(low), _mm256_castps_pd(high), sign);
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    return (vf64){lookup_ymm64(table, v.a), lookup_ymm64(table, v.b)};
+}
 SI __m256d split_ymm64(__m256d v, __m256d *e) {
     __m256d tiny =
         _mm256_cmp_pd(v, _mm256_set1_pd(2.2250738585072014e-308), _CMP_LT_OQ);

@@ -150,6 +150,10 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
     *e = _mm512_mask_add_pd(x, big, x, _mm512_set1_pd(1.0));
     return _mm512_mask_mul_pd(m, big, m, _mm512_set1_pd(0.5));
 }
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    __m512i k = _mm512_srli_epi64(_mm512_castpd_si512(v), 51); /* only 3 bits count */
+    return _mm512_permutexvar_pd(k, _mm512_load_pd(table));
+}
 #define FNN_HTREE64(name, op)                                                          \
     SI double f64_##name(vf64 v) {                                                     \
         __m256d a =                                                                    \

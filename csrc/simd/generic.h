@@ -145,6 +145,13 @@ SI vf32 f32_lookup(const float *table, vf32 v) {
     }
     return r;
 }
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    vf64 r;
+    for (int i = 0; i < 8; i++) {
+        r.x[i] = table[bits64(v.x[i]) >> 51 & 7];
+    }
+    return r;
+}
 
 /* With the bits of sqrt(1/2) taken away, the exponent field is e. */
 SI vf32 f32_split(vf32 v, vf32 *e) {

@@ -25,10 +25,10 @@
  *                               less could be rounded twice where 2^n is two factors
  *   split(v,&e)                 v > 0 finite: v = m * 2^e, m in [sqrt(1/2), sqrt(2));
  *                               subnormals too; e integral lanes
- *   lookup(table,v)             f32 only: table[bits 21 to 24 of the lane], the end of the
- *                               exponent and the first two bits of the fraction: each
- *                               quarter of an octave has its entry, and v its after 16 v.
- *                               table: 16 floats, aligned to 64 bytes
+ *   lookup(table,v)             table[k] of LANES entries, aligned to 64 bytes: k is the
+ *                               end of the lane's exponent and the start of its fraction,
+ *                               bits 21 to 24 (f32), 51 to 53 (f64), so that from v to
+ *                               16 v each quarter (half) of an octave has its own
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1

@@ -99,6 +99,24 @@ SI vf32 f32_lookup(const float *table, vf32 v) {
                    lookup_q32(table, v.q[2]), lookup_q32(table, v.q[3])}};
 }
 
+/* A lane's eight have the places 8 k to 8 k + 7. */
+SI float64x2_t lookup_q64(const double *table, float64x2_t v) {
+    static const uint8_t first[16] = {0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8};
+    static const uint8_t place[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+    const uint8_t *p = (const uint8_t *)table;
+    uint8x16x4_t t = {
+        {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}};
+    uint64x2_t k = vshrq_n_u64(vreinterpretq_u64_f64(v), 51);
+    k = vandq_u64(k, vdupq_n_u64(7));
+    uint8x16_t b = vqtbl1q_u8(vreinterpretq_u8_u64(k), vld1q_u8(first));
+    b = vaddq_u8(vshlq_n_u8(b, 3), vld1q_u8(place));
+    return vreinterpretq_f64_u8(vqtbl4q_u8(t, b));
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    return (vf64){{lookup_q64(table, v.q[0]), lookup_q64(table, v.q[1]),
+                   lookup_q64(table, v.q[2]), lookup_q64(table, v.q[3])}};
+}
+
 /* What both families share: T the C type, s its suffix, W lanes a register. */
 #define FAMILY(P, T, V, M, s, W, bits)                                                \
     SI V P##_load(const T *p) {                                                       \
