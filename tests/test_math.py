@@ -1,5 +1,6 @@
 """exp, log, tanh, sigmoid within 2 units in the last place, over all float32 values (slow),
-and over a spread of them (always); float64 against mpmath's digits where installed."""
+and over a spread of them (always), erf, gelu, silu and softplus too; float64 against
+mpmath's digits where installed."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.nn import functional
 
 ULP = 2.0
 CHUNK = 1 << 24
@@ -26,6 +28,40 @@ FUNCTIONS = {
     "log1p": np.log1p,
     "tanh": np.tanh,
     "sigmoid": sigmoid64,
+}
+
+
+erf64 = np.vectorize(math.erf, otypes=[np.float64])
+erfc64 = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def silu64(x):
+    return np.where(np.isneginf(x), -0.0, x * sigmoid64(x))
+
+
+def gelu64(x):
+    return np.where(np.isneginf(x), -0.0, x * erfc64(x * -math.sqrt(0.5)) / 2)
+
+
+def gelu_tanh64(x):
+    x = np.maximum(x, -100)
+    v = math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)
+    return x * sigmoid64(v)
+
+
+def softplus64(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# name: the function, the same in float64, and its largest error
+ACTIVATIONS = {
+    "tanh": (fastnn.tanh, np.tanh, 1.1),
+    "erf": (fastnn.erf, erf64, 1.1),
+    "sigmoid": (fastnn.sigmoid, sigmoid64, ULP),
+    "gelu": (fastnn.gelu, gelu64, 3),
+    "gelu_tanh": (lambda x: functional.gelu(x, approximate="tanh"), gelu_tanh64, 2.2),
+    "silu": (fastnn.silu, silu64, 2.1),
+    "softplus": (lambda x: functional.softplus(x, threshold=np.inf), softplus64, 2.1),
 }
 
 
@@ -52,6 +88,50 @@ def test_a_spread_of_float32(name):
     assert units(got, exact).max() <= ULP
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_a_spread_of_float32(name):
+    f, f64, bound = ACTIVATIONS[name]
+    x = np.arange(0, 2**32, 9973, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([x, np.linspace(-20, 20, 200001, dtype=np.float32)])
+    with np.errstate(all="ignore"):
+        exact = f64(x.astype(np.float64))
+    assert units(f(fastnn.from_numpy(x)).numpy(), exact).max() <= bound
+
+
+# x scale + offset chooses the piece of float32's polynomial: tools/polynomials.py
+PIECES = {
+    "tanh": (1.66015625, 1),
+    "erf": (3.78125, 1),
+    "gelu": (1, 1.125),
+    "softplus": (0.84375, 1),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces_meet(name):
+    """Around each end, where rounding decides which of two polynomials serves."""
+    scale, offset = PIECES[name]
+    ends = [2.0**e * (1 + q / 4) for e in range(4) for q in range(4)] + [16.0]
+    ends = np.array([(e - offset) / scale for e in ends if e > offset], np.float32)
+    near = (ends.view(np.uint32)[:, None] + np.arange(-40, 41)).astype(np.uint32)
+    x = near.ravel().view(np.float32)
+    x = np.concatenate([x, -x])
+    f, f64, bound = ACTIVATIONS[name]
+    got = f(fastnn.from_numpy(x)).numpy()
+    assert units(got, f64(x.astype(np.float64))).max() <= bound
+
+
+@pytest.mark.parametrize(("name", "one"), [("tanh", 9.02), ("erf", 3.93)])
+def test_saturation_is_monotone(name, one):
+    """Up to 1, never above, and there it stays."""
+    bits = np.arange(0x3F800000, 0x7F800001, 301, dtype=np.uint32)  # from 1
+    x = bits.view(np.float32)
+    y = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+    assert (np.diff(y) >= 0).all()
+    assert (y[x >= one] == 1).all()
+    assert y.max() == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_all_float32(name):
@@ -68,9 +148,10 @@ def test_all_float32(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"]
+    ("name", "bound"),
+    [(name, ULP) for name in (*FUNCTIONS, "erf", "silu")] + [("gelu", 3.5)],
 )
-def test_float64(name):
+def test_float64(name, bound):
     mpmath = pytest.importorskip("mpmath")
     mpmath.mp.prec = 120
     one = mpmath.mpf(1)
@@ -82,6 +163,8 @@ def test_float64(name):
         "tanh": mpmath.tanh,
         "sigmoid": lambda v: one / (one + mpmath.exp(-v)),
         "erf": mpmath.erf,
+        "silu": lambda v: v / (one + mpmath.exp(-v)),
+        "gelu": lambda v: v * mpmath.erfc(-v / mpmath.sqrt(2)) / 2,
     }[name]
     rng = np.random.default_rng(0)
     x = np.concatenate(
@@ -97,7 +180,7 @@ def test_float64(name):
     for v, g in zip(x, got, strict=True):
         true = exact(mpmath.mpf(float(v)))
         unit = math.ulp(float(true)) if true != 0 else 5e-324
-        assert abs(mpmath.mpf(float(g)) - true) <= ULP * unit, (v, g)
+        assert abs(mpmath.mpf(float(g)) - true) <= bound * unit, (v, g)
 
 
 LIMITS = {
@@ -140,6 +223,14 @@ def test_pow_has_c99s_special_values():
     np.testing.assert_allclose(got, expected, rtol=5e-16)
     number = ~np.isnan(expected)
     np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(expected[number]))
+
+
+@pytest.mark.parametrize("name", ["tanh", "expm1", "log1p"])
+def test_tiny_numbers_stay_as_they_are(name):
+    x = np.geomspace(1e-45, 1e-8, 5000).astype(np.float32)
+    x = np.concatenate([x, -x])
+    y = getattr(fastnn, name)(fastnn.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(y, x)
 
 
 @pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf"])

@@ -88,9 +88,7 @@ MAP1(erf, 1, m_erf(a))
 MAP2(pow, 1, v_sel(v_eq(b, v_set1(2)), v_mul(a, a), m_pow(a, b)))
 
 /* log(1 + e^a) = max(a, 0) + log1p(e^-|a|) */
-FNN_MATH V FNN_NAME(softplus)(V a) {
-    return v_add(m_relu(a), m_log1p(m_exp(v_neg(v_abs(a)))));
-}
+FNN_MATH V FNN_NAME(softplus)(V a) { return v_add(m_relu(a), m_log1p_exp(v_abs(a))); }
 FNN_MATH V FNN_NAME(softplus_beta)(V x, V beta, V threshold) {
     V z = v_mul(x, beta);
     return v_sel(v_lt(threshold, z), x, v_div(FNN_NAME(softplus)(z), beta));
@@ -107,7 +105,7 @@ FNN_MATH V FNN_NAME(cross_entropy_of)(V p, V t) {
 }
 /* w t softplus(-x) + (1 - t) softplus(x): nothing cancels for t in [0, 1] */
 FNN_MATH V FNN_NAME(cross_entropy_of_logit)(V x, V t, V w) {
-    V rest = m_log1p(m_exp(v_neg(v_abs(x))));
+    V rest = m_log1p_exp(v_abs(x));
     V hit = v_mul(v_mul(w, t), v_add(m_relu(v_neg(x)), rest));
     return v_fma(v_sub(v_set1(1), t), v_add(m_relu(x), rest), hit);
 }

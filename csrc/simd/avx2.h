@@ -128,6 +128,16 @@ SI __m256 split_ymm32(__m256 v, __m256 *e) {
                        _mm256_and_ps(tiny, _mm256_set1_ps(24.0f)));
     return _mm256_castsi256_ps(_mm256_sub_epi32(u, _mm256_slli_epi32(k, 23)));
 }
+/* Only 3 bits count in a permutation; the fourth, as a sign, chooses between two. */
+SI __m256 lookup_ymm32(const float *table, __m256 v) {
+    __m256i u = _mm256_castps_si256(v), k = _mm256_srli_epi32(u, 21);
+    __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), k);
+    __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), k);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(u, 7)));
+}
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    return (vf32){lookup_ymm32(table, v.a), lookup_ymm32(table, v.b)};
+}
 SI vf32 f32_split(vf32 v, vf32 *e) {
     v.a = split_ymm32(v.a, &e->a);
     v.b = split_ymm32(v.b, &e->b);
@@ -276,6 +286,21 @@ SI __m256d ldexp_ymm64(__m256d v, __m256d n) {
     return _mm256_mul_pd(v, _mm256_castsi256_pd(_mm256_slli_epi64(r, 52)));
 }
 BINARY(f64_ldexp, vf64, vf64, ldexp_ymm64(x, y))
+/* As lookup_ymm32, by pairs of words: 2 k and 2 k + 1, of which 3 bits count. */
+SI __m256d lookup_ymm64(const double *table, __m256d v) {
+    __m256i u = _mm256_castpd_si256(v), k = _mm256_srli_epi64(u, 51);
+    k = _mm256_slli_epi32(_mm256_shuffle_epi32(k, 0xa0), 1);
+    k = _mm256_or_si256(k, _mm256_set1_epi64x((long long)1 << 32));
+    __m256 low = _mm256_castpd_ps(_mm256_load_pd(table));
+    __m256 high = _mm256_castpd_ps(_mm256_load_pd(table + 4));
+    low = _mm256_permutevar8x32_ps(low, k);
+    high = _mm256_permutevar8x32_ps(high, k);
+    __m256d sign = _mm256_castsi256_pd(_mm256_slli_epi64(u, 10));
+    return _mm256_blendv_pd(_mm256_castps_pd(low), _mm256_castps_pd(high), sign);
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    return (vf64){lookup_ymm64(table, v.a), lookup_ymm64(table, v.b)};
+}
 SI __m256d split_ymm64(__m256d v, __m256d *e) {
     __m256d tiny =
         _mm256_cmp_pd(v, _mm256_set1_pd(2.2250738585072014e-308), _CMP_LT_OQ);

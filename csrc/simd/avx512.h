@@ -57,6 +57,10 @@ SI vf32 f32_split(vf32 v, vf32 *e) {
     *e = _mm512_mask_add_ps(x, big, x, _mm512_set1_ps(1.0f));
     return _mm512_mask_mul_ps(m, big, m, _mm512_set1_ps(0.5f));
 }
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    __m512i k = _mm512_srli_epi32(_mm512_castps_si512(v), 21); /* only 4 bits count */
+    return _mm512_permutexvar_ps(k, _mm512_load_ps(table));
+}
 #define FNN_HTREE32(name, op)                                                          \
     SI float f32_##name(vf32 v) {                                                      \
         __m256 a =                                                                     \
@@ -148,6 +152,10 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
     mf64 big = _mm512_cmp_pd_mask(m, _mm512_set1_pd(1.4142135623730951), _CMP_GE_OQ);
     *e = _mm512_mask_add_pd(x, big, x, _mm512_set1_pd(1.0));
     return _mm512_mask_mul_pd(m, big, m, _mm512_set1_pd(0.5));
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    __m512i k = _mm512_srli_epi64(_mm512_castpd_si512(v), 51); /* only 3 bits count */
+    return _mm512_permutexvar_pd(k, _mm512_load_pd(table));
 }
 #define FNN_HTREE64(name, op)                                                          \
     SI double f64_##name(vf64 v) {                                                     \

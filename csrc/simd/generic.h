@@ -141,6 +141,21 @@ SI double ldexp1_64(double a, double b) {
 BINARY(ldexp, f32, float, vf32, vf32, 16, ldexp1_32(a, b))
 BINARY(ldexp, f64, double, vf64, vf64, 8, ldexp1_64(a, b))
 
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    vf32 r;
+    for (int i = 0; i < 16; i++) {
+        r.x[i] = table[bits32(v.x[i]) >> 21 & 15];
+    }
+    return r;
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    vf64 r;
+    for (int i = 0; i < 8; i++) {
+        r.x[i] = table[bits64(v.x[i]) >> 51 & 7];
+    }
+    return r;
+}
+
 /* With the bits of sqrt(1/2) taken away, the exponent field is e. */
 SI vf32 f32_split(vf32 v, vf32 *e) {
     vf32 r;

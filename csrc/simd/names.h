@@ -28,6 +28,10 @@
  *                               less could be rounded twice where 2^n is two factors
  *   split(v,&e)                 v > 0 finite: v = m * 2^e, m in [sqrt(1/2), sqrt(2));
  *                               subnormals too; e integral lanes
+ *   lookup(table,v)             table[k] of LANES entries, aligned to 64 bytes: k is the
+ *                               end of the lane's exponent and the start of its fraction,
+ *                               bits 21 to 24 (f32), 51 to 53 (f64), so that from v to
+ *                               16 v each quarter (half) of an octave has its own
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
@@ -89,6 +93,7 @@
 #define v_sel FNN_VFN(_sel)
 #define v_ldexp FNN_VFN(_ldexp)
 #define v_split FNN_VFN(_split)
+#define v_lookup FNN_VFN(_lookup)
 #define v_hsum FNN_VFN(_hsum)
 #define v_hmax FNN_VFN(_hmax)
 #define v_hmin FNN_VFN(_hmin)

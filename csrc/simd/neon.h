@@ -87,6 +87,39 @@ SI float64x2_t split_q64(float64x2_t v, float64x2_t *e) {
     return vreinterpretq_f64_s64(vsubq_s64(u, vshlq_n_s64(k, 52)));
 }
 
+/* The table is 64 bytes: a lane's four have the places 4 k to 4 k + 3. */
+SI float32x4_t lookup_q32(const float *table, float32x4_t v) {
+    const uint8_t *p = (const uint8_t *)table;
+    uint8x16x4_t t = {
+        {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}};
+    uint32x4_t k =
+        vandq_u32(vshrq_n_u32(vreinterpretq_u32_f32(v), 21), vdupq_n_u32(15));
+    k = vmlaq_n_u32(vdupq_n_u32(0x03020100u), k, 0x04040404u);
+    return vreinterpretq_f32_u8(vqtbl4q_u8(t, vreinterpretq_u8_u32(k)));
+}
+SI vf32 f32_lookup(const float *table, vf32 v) {
+    return (vf32){{lookup_q32(table, v.q[0]), lookup_q32(table, v.q[1]),
+                   lookup_q32(table, v.q[2]), lookup_q32(table, v.q[3])}};
+}
+
+/* A lane's eight have the places 8 k to 8 k + 7. */
+SI float64x2_t lookup_q64(const double *table, float64x2_t v) {
+    static const uint8_t first[16] = {0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8};
+    static const uint8_t place[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+    const uint8_t *p = (const uint8_t *)table;
+    uint8x16x4_t t = {
+        {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}};
+    uint64x2_t k = vshrq_n_u64(vreinterpretq_u64_f64(v), 51);
+    k = vandq_u64(k, vdupq_n_u64(7));
+    uint8x16_t b = vqtbl1q_u8(vreinterpretq_u8_u64(k), vld1q_u8(first));
+    b = vaddq_u8(vshlq_n_u8(b, 3), vld1q_u8(place));
+    return vreinterpretq_f64_u8(vqtbl4q_u8(t, b));
+}
+SI vf64 f64_lookup(const double *table, vf64 v) {
+    return (vf64){{lookup_q64(table, v.q[0]), lookup_q64(table, v.q[1]),
+                   lookup_q64(table, v.q[2]), lookup_q64(table, v.q[3])}};
+}
+
 /* What both families share: T the C type, s its suffix, W lanes a register. */
 #define FAMILY(P, T, V, M, s, W, bits)                                                \
     SI V P##_load(const T *p) {                                                       \
