@@ -1,6 +1,7 @@
 """The process: environment variables, threads, fork, memory, import."""
 
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _core
+from fastnn import _core, nn, optim
 
 PACKAGE = str(Path(fastnn.__file__).parents[1])
 VARIABLES = (
@@ -421,3 +422,32 @@ def test_no_cgroup_files_means_no_limit(tmp_path):
     assert (
         fastnn._core.cgroup_cpu_limit(str(tmp_path / "no"), str(tmp_path / "none")) == 0
     )
+
+
+def test_no_page_faults_once_warm():
+    """Large results take memory that was used before, and training takes none."""
+    x, y = fastnn.randn(4_000_000), fastnn.randint(0, 10, (256,))
+    images = fastnn.randn(256, 784)
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    optimizer = optim.Adam(model.parameters())
+
+    def step():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), y)
+        loss.backward()
+        optimizer.step()
+
+    compiled = fastnn.compile(step)
+    for run in (
+        lambda: (x * 2 + 1).tanh().sum(),
+        lambda: images @ images.T,
+        step,
+        compiled,
+    ):
+        for _ in range(8):
+            run()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            run()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        assert faults < 100  # each result alone has a thousand pages
