@@ -81,6 +81,11 @@ typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double t
 typedef void (*fnn_stream_fn)(ptrdiff_t n, void *y, const void *x,
                               const void *const *ahead, int n_ahead);
 
+/* y[i * ldy + j] = x[j * ldx + i], i < m, j < n: bits of 4 or 8 bytes, whatever they
+ * mean. stream: past the caches where y's rows allow it; then fnn_stream_end(). */
+typedef void (*fnn_transpose_fn)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx,
+                                 void *y, ptrdiff_t ldy, bool stream);
+
 /* Random numbers of the key `seed`, from the first word of block `block` on; see
  * kernels/random.inc.h. A block gives four elements of float32 or two of float64. */
 
