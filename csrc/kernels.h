@@ -86,6 +86,11 @@ typedef void (*fnn_stream_fn)(ptrdiff_t n, void *y, const void *x,
 typedef void (*fnn_transpose_fn)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx,
                                  void *y, ptrdiff_t ldy, bool stream);
 
+/* y[i] = (y_dtype) x[i], i < n, of different dtypes, as fnn_convert. One function for x of
+ * 4 bytes or 1, one for x of 8. */
+typedef void (*fnn_convert_fn)(ptrdiff_t n, void *y, int y_dtype, const void *x,
+                               int x_dtype);
+
 /* Random numbers of the key `seed`, from the first word of block `block` on; see
  * kernels/random.inc.h. A block gives four elements of float32 or two of float64. */
 

@@ -3,6 +3,7 @@
 #include "kernels/map.inc.h"
 #include "kernels/stream.inc.h"
 #include "kernels/transpose.inc.h"
+#include "kernels/convert.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/norm.inc.h"
 #include "kernels/softmax.inc.h"

@@ -152,6 +152,11 @@ void fnn_map_splat(const job *j, fnn_map_splats splats, const void **x,
 
 static void run_range(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
+    if (j->copies && j->buffered && j->op[0].linear && !j->op[1].constant) {
+        ptrdiff_t size = fnn_dtype_size(j->op[0].dtype);
+        buffer_move(j, &j->op[1], lo, hi - lo, j->op[0].data + lo * size, false);
+        return; /* straight to where it belongs */
+    }
     _Alignas(64) char buffer[1 + INPUTS][BUFFER * 8];
     const void *x[INPUTS] = {NULL};
     ptrdiff_t step[INPUTS] = {1, 1, 1, 1};
