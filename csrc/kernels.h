@@ -83,6 +83,16 @@ typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double t
 typedef void (*fnn_stream_fn)(ptrdiff_t n, void *y, const void *x,
                               const void *const *ahead, int n_ahead);
 
+/* y[i * ldy + j] = x[j * ldx + i], i < m, j < n: bits of 4 or 8 bytes, whatever they
+ * mean. stream: past the caches where y's rows allow it; then fnn_stream_end(). */
+typedef void (*fnn_transpose_fn)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx,
+                                 void *y, ptrdiff_t ldy, bool stream);
+
+/* y[i] = (y_dtype) x[i], i < n, of different dtypes, as fnn_convert. One function for x of
+ * 4 bytes or 1, one for x of 8. */
+typedef void (*fnn_convert_fn)(ptrdiff_t n, void *y, int y_dtype, const void *x,
+                               int x_dtype);
+
 /* Random numbers of the key `seed`, from the first word of block `block` on; see
  * kernels/random.inc.h. A block gives four elements of float32 or two of float64. */
 

@@ -2,6 +2,8 @@
 #include "kernels/math.inc.h"
 #include "kernels/map.inc.h"
 #include "kernels/stream.inc.h"
+#include "kernels/transpose.inc.h"
+#include "kernels/convert.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/norm.inc.h"
 #include "kernels/softmax.inc.h"

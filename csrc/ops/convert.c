@@ -1,89 +1,58 @@
-/* Strided conversion between dtypes, one inner loop per pair. */
+/* Conversion between dtypes: contiguous runs by a kernel, strided ones here, with an inner
+ * loop per pair. */
+#include "convert.h"
 #include "ops.h"
 
-/* Defined for every float: truncation, and INT64_MIN for NaN and what does not fit. */
-static inline int64_t to_int64(double x) {
-    return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
-}
-
-/* FROM_INT(x): an integer to D; FROM_FLOAT(x): a float to D */
-#define AS_BOOL(x) ((uint8_t)((x) != 0))
-#define INT_U8(x) ((uint8_t)(x))
-#define INT_I32(x) ((int32_t)(uint32_t)(x))
-#define INT_I64(x) ((int64_t)(x))
-#define FLT_U8(x) ((uint8_t)to_int64((double)(x)))
-#define FLT_I32(x) ((int32_t)(uint32_t)to_int64((double)(x)))
-#define FLT_I64(x) (to_int64((double)(x)))
-#define AS_F32(x) ((float)(x))
-#define AS_F64(x) ((double)(x))
-
-#define LOOP(D, S, AS)                                                              \
-    {                                                                               \
-        if (dst_step == (ptrdiff_t)sizeof(D) && src_step == (ptrdiff_t)sizeof(S)) { \
-            D *d = dst;                                                             \
-            const S *s = src;                                                       \
-            for (ptrdiff_t i = 0; i < n; i++) {                                     \
-                d[i] = AS(s[i]);                                                    \
-            }                                                                       \
-        } else {                                                                    \
-            char *d = dst;                                                          \
-            const char *s = src;                                                    \
-            for (ptrdiff_t i = 0; i < n; i++, d += dst_step, s += src_step) {       \
-                *(D *)d = AS(*(const S *)s);                                        \
-            }                                                                       \
-        }                                                                           \
-        return;                                                                     \
+#define LOOP(D, S, as)                                                    \
+    {                                                                     \
+        char *d = dst;                                                    \
+        const char *s = src;                                              \
+        for (ptrdiff_t i = 0; i < n; i++, d += dst_step, s += src_step) { \
+            *(D *)d = as(*(const S *)s);                                  \
+        }                                                                 \
     }
-
-#define FROM(S, TO_U8, TO_I32, TO_I64) \
-    switch (dst_dtype) {               \
-    case FNN_BOOL:                     \
-        LOOP(uint8_t, S, AS_BOOL)      \
-    case FNN_UINT8:                    \
-        LOOP(uint8_t, S, TO_U8)        \
-    case FNN_INT32:                    \
-        LOOP(int32_t, S, TO_I32)       \
-    case FNN_INT64:                    \
-        LOOP(int64_t, S, TO_I64)       \
-    case FNN_FLOAT32:                  \
-        LOOP(float, S, AS_F32)         \
-    default:                           \
-        LOOP(double, S, AS_F64)        \
-    }
+#define FROM(S, KIND) FNN_CONVERT_FROM(S, KIND, dst_dtype, LOOP, LOOP, LOOP)
 
 void fnn_convert(void *dst, int dst_dtype, ptrdiff_t dst_step, const void *src,
                  int src_dtype, ptrdiff_t src_step, ptrdiff_t n) {
     if (n <= 0) {
         return;
     }
+    ptrdiff_t dst_size = fnn_dtype_size(dst_dtype), size = fnn_dtype_size(src_dtype);
+    bool contiguous = dst_step == dst_size && src_step == size;
     if (dst_dtype == src_dtype) { /* bits, not values: keeps NaN payloads */
-        ptrdiff_t size = fnn_dtype_size(dst_dtype);
-        if (dst_step == size && src_step == size) {
+        if (contiguous) {
             memcpy(dst, src, (size_t)(n * size));
-            return;
-        }
-        switch (size) {
-        case 1:
+        } else if (size == 1) {
             LOOP(uint8_t, uint8_t, )
-        case 4:
+        } else if (size == 4) {
             LOOP(uint32_t, uint32_t, )
-        default:
+        } else {
             LOOP(uint64_t, uint64_t, )
         }
+        return;
+    }
+    if (contiguous) {
+        fnn_k->convert[size == 8](n, dst, dst_dtype, src, src_dtype);
+        return;
     }
     switch (src_dtype) {
     case FNN_BOOL:
-        FROM(uint8_t, INT_U8, INT_I32, INT_I64)
     case FNN_UINT8:
-        FROM(uint8_t, INT_U8, INT_I32, INT_I64)
+        FROM(uint8_t, INT)
+        break;
     case FNN_INT32:
-        FROM(int32_t, INT_U8, INT_I32, INT_I64)
+        FROM(int32_t, INT)
+        break;
     case FNN_INT64:
-        FROM(int64_t, INT_U8, INT_I32, INT_I64)
+        FROM(int64_t, INT)
+        break;
     case FNN_FLOAT32:
-        FROM(float, FLT_U8, FLT_I32, FLT_I64)
+        FROM(float, FLOAT)
+        break;
     default:
-        FROM(double, FLT_U8, FLT_I32, FLT_I64)
+        FROM(double, FLOAT)
+        break;
     }
 }
 

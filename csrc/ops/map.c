@@ -2,30 +2,18 @@
  *
  * The logical index of the output is cut into pieces. Operands that lie contiguous in that
  * order and have the kernel's dtype are read in place; constants are splatted once; all
- * others go through a small buffer, converted on the way. Every element sees the same
- * arithmetic on every path, so strides and threads cannot change a bit. */
-#include "ops.h"
+ * others go through a small buffer, converted on the way; map_tiles.c runs what mixes
+ * directions in memory. Every element sees the same arithmetic on every path, so strides and threads cannot change a bit. */
+#include "ops/map.h"
+
+#include <stdlib.h>
 
 #define INPUTS FNN_MAP_INPUTS
 #define BUFFER 512  /* elements of a buffered piece */
 #define LONG_ROW 64 /* rows at least this long are worth a kernel call of their own */
 
-typedef struct {
-    char *data;
-    int64_t stride[FNN_MAX_DIMS]; /* bytes */
-    int dtype, kernel_dtype;
-    bool linear;   /* contiguous over the whole index, right dtype */
-    bool constant; /* one element for all */
-    bool row;      /* contiguous within a row, right dtype */
-} operand;
-
-typedef struct {
-    fnn_map_fn kernel;
-    int ndim, n_in;
-    int64_t shape[FNN_MAX_DIMS];
-    bool by_rows, buffered, streams;
-    operand op[1 + INPUTS]; /* output, inputs */
-} job;
+typedef fnn_map_operand operand;
+typedef fnn_map_job job;
 
 static void set_operand(operand *o, const fnn_tensor *t, const fnn_tensor *y,
                         int kernel_dtype) {
@@ -40,21 +28,33 @@ static void set_operand(operand *o, const fnn_tensor *t, const fnn_tensor *y,
     }
 }
 
-/* Merges dimensions that are one run for every operand. */
+/* Puts the dimensions into the order of the output's memory, which is as good as any
+ * for the result, and merges those that are one run for every operand. */
 static void coalesce(job *j, const fnn_tensor *y) {
-    int n = 0;
+    const int64_t *by = j->op[0].stride;
+    int order[FNN_MAX_DIMS], dims = 0, n = 0;
     for (int d = 0; d < y->ndim; d++) {
         if (y->shape[d] == 1) {
             continue;
         }
+        int at = dims++;
+        for (; at > 0 && llabs(by[order[at - 1]]) < llabs(by[d]); at--) {
+            order[at] = order[at - 1];
+        }
+        order[at] = d;
+    }
+    operand from[1 + INPUTS];
+    memcpy(from, j->op, (size_t)(1 + j->n_in) * sizeof *from);
+    for (int i = 0; i < dims; i++) {
+        int d = order[i];
         bool merge = n > 0;
         for (int k = 0; k <= j->n_in && merge; k++) {
-            merge = j->op[k].stride[n - 1] == j->op[k].stride[d] * y->shape[d];
+            merge = j->op[k].stride[n - 1] == from[k].stride[d] * y->shape[d];
         }
         n += !merge;
         j->shape[n - 1] = merge ? j->shape[n - 1] * y->shape[d] : y->shape[d];
         for (int k = 0; k <= j->n_in; k++) {
-            j->op[k].stride[n - 1] = j->op[k].stride[d];
+            j->op[k].stride[n - 1] = from[k].stride[d];
         }
     }
     if (n == 0) { /* one element */
@@ -137,20 +137,31 @@ static void buffer_move(const job *j, const operand *o, int64_t pos, ptrdiff_t n
     }
 }
 
-static void run_range(void *context, int64_t lo, int64_t hi) {
-    const job *j = context;
-    _Alignas(64) char buffer[1 + INPUTS][BUFFER * 8];
-    const void *x[INPUTS] = {NULL};
-    ptrdiff_t step[INPUTS] = {1, 1, 1, 1};
+void fnn_map_splat(const job *j, fnn_map_splats splats, const void **x,
+                   ptrdiff_t *step) {
     for (int k = 1; k <= j->n_in; k++) {
         const operand *o = &j->op[k];
         if (o->constant) {
-            fnn_convert(buffer[k], o->kernel_dtype, fnn_dtype_size(o->kernel_dtype),
+            fnn_convert(splats[k - 1], o->kernel_dtype, fnn_dtype_size(o->kernel_dtype),
                         o->data, o->dtype, 0, 16);
-            x[k - 1] = buffer[k];
+            x[k - 1] = splats[k - 1];
             step[k - 1] = 0;
         }
     }
+}
+
+static void run_range(void *context, int64_t lo, int64_t hi) {
+    const job *j = context;
+    if (j->copies && j->buffered && j->op[0].linear && !j->op[1].constant) {
+        ptrdiff_t size = fnn_dtype_size(j->op[0].dtype);
+        buffer_move(j, &j->op[1], lo, hi - lo, j->op[0].data + lo * size, false);
+        return; /* straight to where it belongs */
+    }
+    _Alignas(64) char buffer[1 + INPUTS][BUFFER * 8];
+    const void *x[INPUTS] = {NULL};
+    ptrdiff_t step[INPUTS] = {1, 1, 1, 1};
+    _Alignas(64) fnn_map_splats splats;
+    fnn_map_splat(j, splats, x, step);
     int64_t inner = j->shape[j->ndim - 1];
     for (int64_t pos = lo; pos < hi;) {
         int64_t n = hi - pos;
@@ -220,6 +231,10 @@ static fnn_status run_map(int kernel, int dtype, const fnn_tensor *y,
     }
     coalesce(&j, y);
     classify(&j);
+    j.copies = kernel == FNN_MAP_copy;
+    if (fnn_map_tiled(&j, n)) {
+        return FNN_OK;
+    }
     j.streams = streams(&j, n);
     fnn_parallel_for(n, FNN_MAP_GRAIN, run_range, &j);
     return FNN_OK;
