@@ -3,7 +3,8 @@
  * The logical index of the output is cut into pieces. Operands that lie contiguous in that
  * order and have the kernel's dtype are read in place; constants are splatted once; all
  * others go through a small buffer, converted on the way; map_tiles.c runs what mixes
- * directions in memory. Every element sees the same arithmetic on every path, so strides and threads cannot change a bit. */
+ * directions in memory. Every element sees the same arithmetic on every path, so strides
+ * and threads cannot change a bit. */
 #include "ops/map.h"
 
 #include <stdlib.h>
