@@ -20,6 +20,7 @@ import pytest
 from helpers import arrays, flat, tensors
 from samples import ROWS, Sample
 from samples.optim import FLAGS, HYPER, STATES, call
+from samples.products import in_panels
 
 import fastnn
 from fastnn import _core, bench
@@ -33,6 +34,7 @@ F32 = fastnn.float32
 # ---- the shapes, in one list ------------------------------------------------------------
 
 MAPS = [(64,), (256, 1024)]
+PRODUCT_ROWS = ("matmul", "linear", "linear_act", "linear_panels")
 PRODUCTS = [(64, 784, 128), (256, 256, 256), (1, 784, 128)]  # m, k, n
 REDUCTIONS = [((512, 1024), (0,)), ((512, 1024), (1,)), ((512, 1024), ())]
 TABLES = (512, 1024)  # what is selected from, sorted, summed up
@@ -103,6 +105,10 @@ CASES: dict[str, list[Sample]] = {
         *(Sample((normal(k, m).T, normal(k, n))) for m, k, n in PRODUCTS),
     ],
     "linear": [Sample((normal(m, k), normal(n, k), normal(n))) for m, k, n in PRODUCTS],
+    "linear_panels": [
+        Sample((normal(m, k), in_panels(normal(n, k)), normal(n), None, 1, n))
+        for m, k, n in PRODUCTS
+    ],
     "linear_act": [
         Sample((normal(m, k), normal(n, k), normal(n), residual, act))
         for m, k, n in PRODUCTS
@@ -215,7 +221,7 @@ def work(name: str, args: list[Any], result: Any) -> tuple[float, float]:
     """(flops, bytes): 2 m k n of a product, else one for each number; all read, written."""
     inputs, outputs = flat(args), flat(result)
     size = sum(t.numel() * t.element_size() for t in inputs + outputs)
-    if name in ("matmul", "linear", "linear_act"):
+    if name in PRODUCT_ROWS:
         return 2.0 * outputs[0].numel() * args[0].shape[-1], size
     return float(max(t.numel() for t in inputs + outputs)), size
 

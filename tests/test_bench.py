@@ -515,6 +515,31 @@ def test_goals(goals, said, verdict):
     assert said in line and line.endswith(f": {verdict}")
 
 
+@pytest.mark.parametrize(
+    ("failed", "goal", "verdict"),
+    [
+        ({"torch": "crashed"}, Goal(peer=0.6), "not measured"),
+        ({"torch": "lost in the noise: differences"}, Goal(peer=0.6), "not measured"),
+        ({"torch": "crashed"}, Goal(peer=0.4), "MISSED"),  # by numpy's time already
+        ({"torch": "has no momentum for SGD"}, Goal(peer=0.6), "met"),
+        ({"torch": "another result than fastnn's"}, Goal(floor=(0.7, 0.7)), "met"),
+    ],
+)
+def test_goals_where_a_rival_failed(failed, goal, verdict):
+    made = row(fastnn=1e-6, numpy=2e-6, failed=failed, goals=[goal])
+    (line,) = report.verdicts({**made, "floor": 0.8e-6}, 1)
+    assert line.endswith(f": {verdict}")
+
+
+def test_no_goal_is_met_where_everyone_else_has_another_result():
+    why = {"numpy": "another result than fastnn's: shapes", "torch": "another result"}
+    made = row(fastnn=1e-6, failed=why, goals=[Goal(floor=(0.7, 0.7)), Goal(seconds=1)])
+    (line,) = report.verdicts({**made, "floor": 0.8e-6}, 1)
+    assert line.endswith(": not measured")
+    (line,) = report.verdicts(row(fastnn=1e-6, goals=[Goal()]), 1)
+    assert not line.endswith(": met")
+
+
 def test_goals_for_more_threads():
     made = {**row(fastnn=1e-6, goals=[Goal(floor=(0.7, 0.9))]), "floor": 0.8e-6}
     assert report.verdicts(made, 1)[0].endswith(": met")

@@ -133,13 +133,35 @@ def test_every_path_gives_the_same_bits(product, dtype, isa, threads):
         fastnn.set_num_threads(was)
 
 
-def test_one_matrix_times_many_vectors():
+@pytest.mark.parametrize("isa", fastnn._core.isas())
+@pytest.mark.parametrize("dtype", [fastnn.float32, fastnn.float64])
+def test_one_matrix_times_many_vectors(dtype, isa):
     fastnn.manual_seed(3)
-    w, x = fastnn.randn(40, 70), fastnn.randn(33, 70, 1)
-    got = w @ x
-    assert got.shape == (33, 40, 1)
-    for i in range(33):
-        assert_same_bits(got[i], w @ x[i])
+    before = fastnn.isa()
+    fastnn._core.set_isa(isa)
+    try:
+        for w in (
+            fastnn.randn(40, 70),
+            fastnn.randn(70, 40).T,
+            fastnn.randn(80, 70)[::2],
+        ):
+            w, x = w.to(dtype), fastnn.randn(33, 70, 1).to(dtype)
+            for v in (x, x.transpose(0, 1).contiguous().transpose(0, 1), x[::3]):
+                got = w @ v
+                assert got.shape == (len(v), 40, 1)
+                for i in range(len(v)):
+                    assert_same_bits(got[i], w @ v[i])
+    finally:
+        fastnn._core.set_isa(before)
+
+
+def test_panels_of_more_outputs_than_memory_holds():
+    panels, layer = (
+        fastnn._core.op_named(name) for name in ("panels", "linear_panels")
+    )
+    assert panels(fastnn.zeros(2**63 - 1, 0)).shape == (2**57, 0, 64)
+    with pytest.raises(ValueError, match="linear_panels: expected"):
+        layer(fastnn.zeros(3, 0), fastnn.zeros(2**40 + 2, 0, 64), None, None, 0, 128)
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "gelu"])

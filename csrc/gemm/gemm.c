@@ -3,6 +3,7 @@
  *
  *   few rows   at most gemv_m rows, or as few columns (then the product is transposed):
  *              the larger operand is streamed once, nothing is packed
+ *              (a B laid out in advance is one stream: all its panels, one after another)
  *   panels     some k-blocks of all rows of A are small enough for L2: a few panels of
  *              B at a time, packed if its rows are not contiguous or many tiles read it,
  *              go past them, k-block after k-block

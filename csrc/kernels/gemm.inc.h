@@ -33,6 +33,7 @@
 #define GEMM_AHEAD 16         /* rows of a packed panel of B prefetched ahead */
 #define GEMV_LARGE (96 << 10) /* elements of B from which it is read in long runs */
 #define GEMV_FAR (4 << 20)    /* elements of B that no cache holds */
+#define GEMV_ROW 2048         /* bytes of a row of B that is no long run */
 #define GEMV_STREAM 4096      /* bytes ahead where B is one stream from memory */
 #define GEMV_AHEAD 8          /* lines of a column prefetched ahead where it is far */
 #if FNN_TIER == FNN_TIER_avx512

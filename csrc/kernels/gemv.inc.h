@@ -203,7 +203,7 @@ GEMM_INLINE void FNN_NAME(gemv_square)(const fnn_tile *t, const T *const *col, T
     const ptrdiff_t a_row = t->a_row, a_k = t->a_k, ldc = t->ldc;
     const T *a = t->a;
     const bool far = t->n * t->k >= GEMV_FAR;
-    /* Elements before the first line of cache that is whole; columns are a page apart. */
+    /* How far into a line of cache every column starts, where they are a page apart. */
     const ptrdiff_t into = (ptrdiff_t)((uintptr_t)col[0] % 64 / sizeof(T));
     ptrdiff_t q = 0;
     do {
@@ -342,7 +342,7 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
             j = 64 / size - into;
             FNN_NAME(gemv_parts)[m - 1][0](t, 0, j);
         }
-        const bool large = n * t->k >= (n * size > 2048 ? GEMV_LARGE : GEMV_FAR);
+        const bool large = n * t->k >= (n * size > GEMV_ROW ? GEMV_LARGE : GEMV_FAR);
         const bool runs = t->k > 0 && n >= 16 * LANES && large;
         const ptrdiff_t widest = FNN_NAME(gemv_widest)[m - 1];
         const ptrdiff_t span = runs ? GEMV_SPAN : widest * LANES;

@@ -216,6 +216,10 @@ fnn_status fnn_infer_linear(fnn_call *c) {
 
 /* ---- a weight in panels, for inference ----------------------------------------------- */
 
+static int64_t panels_of(int64_t out) {
+    return out / FNN_GEMM_PANEL + (out % FNN_GEMM_PANEL != 0);
+}
+
 /* (out, in) becomes (panels, in, FNN_GEMM_PANEL): a panel holds the weights of so many
  * outputs, those of one input side by side, zeros past the last output. */
 fnn_status fnn_infer_panels(fnn_call *c) {
@@ -229,7 +233,7 @@ fnn_status fnn_infer_panels(fnn_call *c) {
     }
     y->dtype = w->dtype;
     y->ndim = 3;
-    y->shape[0] = (w->shape[0] + FNN_GEMM_PANEL - 1) / FNN_GEMM_PANEL;
+    y->shape[0] = panels_of(w->shape[0]);
     y->shape[1] = w->shape[1];
     y->shape[2] = FNN_GEMM_PANEL;
     fnn_set_contiguous(y);
@@ -267,8 +271,7 @@ fnn_status fnn_infer_linear_panels(fnn_call *c) {
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     FNN_TRY(fnn_expect_same_dtype(c, 0, 1, "x and weight"));
     if (w->ndim != 3 || w->shape[2] != FNN_GEMM_PANEL || !fnn_is_contiguous(w) ||
-        out < 0 || out > w->shape[0] * FNN_GEMM_PANEL ||
-        out <= (w->shape[0] - 1) * FNN_GEMM_PANEL) {
+        out < 0 || panels_of(out) != w->shape[0]) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
                         "linear_panels: expected contiguous panels of %d outputs for "
                         "%lld of them, got %s",

@@ -289,6 +289,13 @@ typedef struct {
     int64_t *y;
 } arg_job;
 
+/* A number of the arithmetic's dtype. */
+typedef union {
+    float f;
+    double d;
+    int64_t i;
+} number;
+
 /* Whether v comes before best: it is further out, or the first NaN. */
 #define BEYOND(v, best) \
     ((op == FNN_MAX ? (v) > (best) : (v) < (best)) || ((v) != (v) && (best) == (best)))
@@ -324,17 +331,10 @@ static void extremum_of(int op, int dtype, int64_t n, const void *x, void *y) {
     memcpy(y, &best, sizeof best);
 }
 
-static bool beyond(int op, int dtype, const void *v, const void *best) {
-    if (dtype == FNN_FLOAT32) {
-        const float a = *(const float *)v, b = *(const float *)best;
-        return BEYOND(a, b);
-    }
-    if (dtype == FNN_FLOAT64) {
-        const double a = *(const double *)v, b = *(const double *)best;
-        return BEYOND(a, b);
-    }
-    const int64_t a = *(const int64_t *)v, b = *(const int64_t *)best;
-    return BEYOND(a, b);
+static bool beyond(int op, int dtype, number v, number best) {
+    return dtype == FNN_FLOAT32   ? BEYOND(v.f, best.f)
+           : dtype == FNN_FLOAT64 ? BEYOND(v.d, best.d)
+                                  : BEYOND(v.i, best.i);
 }
 
 /* Chunk by chunk: its extremum by the vector kernel, its place only where that is the
@@ -348,7 +348,7 @@ static void find_arg(void *context, int64_t lo, int64_t hi) {
         fnn_tensor run = j->reduced;
         run.data = (char *)kept_data(&j->kept, i);
         int64_t index = 0;
-        double best = 0, here; /* room for any dtype */
+        number best = {0}, here;
         for (int64_t pos = 0; pos < j->length; pos += FNN_CHUNK) {
             int64_t n = fnn_min64(FNN_CHUNK, j->length - pos);
             const char *x = run.data + pos * size;
@@ -357,7 +357,7 @@ static void find_arg(void *context, int64_t lo, int64_t hi) {
                 x = buffer;
             }
             extremum_of(j->op, j->dtype, n, x, &here);
-            if (pos == 0 || beyond(j->op, j->dtype, &here, &best)) {
+            if (pos == 0 || beyond(j->op, j->dtype, here, best)) {
                 best = here;
                 index = pos + find(j->dtype, n, x, &here);
             }

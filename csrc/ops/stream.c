@@ -1,7 +1,7 @@
 /* Results too large for the caches.
  *
  * A line that is written is read first, and pushes out one that might be needed. Where the
- * operands of a call are larger than the last cache, its results go past the caches: the
+ * operands of a call, each as often as it is read, are larger than the last cache, its results go past the caches: the
  * kernel fills a small buffer, which is copied by stores that read nothing. The next
  * stretch of the inputs is fetched meanwhile. Below that size the next call would miss
  * them. */

@@ -110,6 +110,11 @@ cdef bint exposed(const fnn_storage *s):
     return Py_REFCNT(owner) > 1 or cnp.PyArray_BASE(<cnp.ndarray> owner) != NULL
 
 
+def others_may_write(Tensor x not None):
+    """Whether x's memory may change without a version that says so: NumPy has it (bool)."""
+    return exposed(x.t.storage)
+
+
 def variables_hold(list variables):
     """Whether variables (holder, name, value, size) are what they were (bool)."""
     cdef Py_ssize_t i

@@ -145,7 +145,7 @@ cdef class Folded:
         self.lent = self.versions + len(sources) + 1
         self.sources, self.refold = sources, refold
         self.look()
-        self.done = True
+        self.done = False  # a source may have changed since the passes ran
 
     def __dealloc__(self):
         PyMem_Free(self.versions)

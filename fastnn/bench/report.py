@@ -30,6 +30,8 @@ others' turns.
 - **Of the floor**: the time that the machine's peak of multiply-adds or its bandwidth
   (whichever takes longer) would allow, as a share of the time taken. It is not within reach
   where the work is small.
+- **Goals** against the best are judged against the fastest of the libraries that took part.
+  Where one of them failed, or results differ, nothing is met.
 - **Ratios**: fastnn's time by the other's. Above 1, fastnn is slower; such cells are bold.
 - *fastnn* is compiled (`fastnn.compile`), *fastnn eager* is not. PyTorch runs its fused
   optimizers, PyTorch compiled `torch.compile`, JAX one jitted function with donated
@@ -110,13 +112,23 @@ def verdicts(row: Record, threads: int) -> list[str]:
         return [f"{row['name']}: goal not measured, fastnn has no figure"]
     judged = [conditions(row, goal, threads) for goal in row["goals"]]
     text = "; or ".join(", ".join(said for said, _ in goal) for goal in judged)
-    if any(all(met for _, met in goal) for goal in judged):
+    others = [k for k in (*row["times"], *row["failed"]) if k not in OURS]
+    alone = others and not any(k in row["times"] for k in others)
+    if alone and any("another result" in why for why in row["failed"].values()):
+        verdict = "not measured"  # who is right?
+    elif any(goal and all(met for _, met in goal) for goal in judged):
         verdict = "met"
     elif any(all(met is not False for _, met in goal) for goal in judged):
         verdict = "not measured"
     else:
         verdict = "MISSED"
     return [f"{row['name']}: {text}: {verdict}"]
+
+
+def is_rival(row: Record, key: str) -> bool:
+    """Whether a contestant that failed might have been the fastest: not one that "has no"
+    such thing, or another one, as it says itself."""
+    return not row["failed"][key].startswith("has ")
 
 
 def conditions(
@@ -145,6 +157,9 @@ def conditions(
         rivals = [k for k in medians if k not in OURS]
         best = min(rivals, key=lambda k: medians[k], default=None)
         against(best, "another" if best is None else TITLES[best], goal["peer"])
+        lost = [TITLES[k] for k in row["failed"] if k not in OURS and is_rival(row, k)]
+        if lost and found[-1][1]:  # one of them might be the fastest
+            found[-1] = (f"{found[-1][0]}, without {', '.join(lost)}", None)
     if goal["floor"] is not None:
         least = goal["floor"][threads > 1]
         reached = row["floor"] / ours

@@ -98,12 +98,13 @@ class Memory:
             self._whole[b] = base, offset
         if (base.shape, base.stride(), offset) == (v.shape, v.strides, v.offset):
             return base
-        low = sum((n - 1) * s for n, s in zip(v.shape, v.strides, strict=True) if s < 0)
-        if v.offset + low < offset:
-            raise PlanError("plan: expected a value within its buffer's tensor")
-        return view_of(
-            base, v.shape, v.strides, base.storage_offset() + v.offset - offset
-        )
+        start = base.storage_offset() + v.offset - offset
+        try:
+            return view_of(base, v.shape, v.strides, start)
+        except ValueError as error:
+            raise PlanError(
+                "plan: expected a value within its buffer's memory"
+            ) from error
 
     def results(self, call: Call) -> list[Tensor]:
         """What the call gives; its outputs get no tensors."""

@@ -11,6 +11,7 @@ from plan.recorder import call, ops
 import fastnn
 import fastnn.nn.functional as F
 from fastnn import nn
+from fastnn.plan import cost
 from fastnn.plan.graph import Buffer, Graph, Value
 from fastnn.plan.passes import optimise
 
@@ -265,3 +266,55 @@ def test_panels_are_made_again():
         with fastnn.no_grad():
             for p in model.parameters():
                 p.mul_(-1.25)
+
+
+@pytest.mark.parametrize("outputs", [130, 30])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda a: a[::-1],
+        lambda a: a[:, ::-1],
+        lambda a: a[::-1, ::-1],
+        lambda a: a[::2],
+        lambda a: np.broadcast_to(a[:1], a.shape),
+    ],
+    ids=["rows", "columns", "both", "every second", "expanded"],
+)
+def test_pack_of_weights_that_lie_otherwise(turn, outputs):
+    """Also where elements lie before the first one."""
+    whole = np.random.default_rng(0).standard_normal((80, outputs), np.float32)
+    m = fastnn.from_numpy(turn(whole)).detach()
+
+    def f(x):
+        return x @ m, F.linear(x, m.T)
+
+    x = rand(3, m.shape[0])
+    predict = fastnn.compile(f)
+    for _ in range(5):
+        for got, expected in zip(predict(x), f(x), strict=True):
+            assert_same_bits(got, expected)
+
+
+def test_pack_leaves_what_numpy_may_write():
+    """It would be packed again at every call."""
+    own = np.random.default_rng(0).standard_normal((130, 40)).astype(np.float32)
+    lent, ours = fastnn.from_numpy(own), rand(130, 40)
+    x = rand(3, 40)
+    assert not only("pack", lambda x: F.linear(x, lent), (x,), inference=True)[
+        1
+    ].prologue
+    assert only("pack", lambda x: F.linear(x, ours), (x,), inference=True)[1].prologue
+    predict = fastnn.compile(lambda x: F.linear(x, lent))
+    for k in range(6):
+        own[:] = k
+        assert_same_bits(predict(x), F.linear(x, lent))
+
+
+def test_what_a_packed_layer_costs():
+    w = rand(65, 40)
+    graph, best = only("pack", lambda x: F.linear(x, w), (rand(1, 40),), inference=True)
+    (before,), (after,) = graph.calls, best.calls
+    assert after.op.name == "linear_panels"
+    assert cost.bytes_moved(after) == cost.bytes_moved(before)
+    assert cost.flops(after) == cost.flops(before)
+    assert cost.flops(best.prologue[0]) == 0

@@ -135,8 +135,13 @@ ROWS["panels"] = Row(
 )
 
 
+def in_panels(weight: Any) -> Any:
+    """(out, in) as linear_panels reads it."""
+    return np.ascontiguousarray(REFERENCES["panels"](weight))
+
+
 def _in_panels(*shape: int) -> Any:
-    return np.ascontiguousarray(REFERENCES["panels"](normal(*shape)))
+    return in_panels(normal(*shape))
 
 
 def _panels_scale(x: Any, w: Any, b: Any, r: Any, act: int, out: int) -> Any:

@@ -59,7 +59,7 @@ class Workload:
 
     Parameters:
         name : says what is done, and its sizes; unique in its group.
-        group : overhead, kernels, train or infer.
+        group : overhead, products, kernels, train or infer.
         flops, bytes : what has to be computed; what has to be read and written at least.
         dtype : of the numbers.
         tolerance : results agree to this share of the largest number; None: not compared.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._core import Tensor, op_named
+from fastnn._core import Tensor, op_named, others_may_write
 from fastnn.ops.products import ACTIVATIONS, PANEL
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 from fastnn.plan.interpret import Memory
@@ -18,8 +18,9 @@ _LAYERS = ("linear", "linear_act")
 def pack(graph: Graph, inference: bool) -> None:
     """The prologue makes a copy of each two-dimensional weight in panels of outputs, in
     which the weights of one input are neighbours, and so is what is read next; products
-    read that. It costs the weights' memory again. Up to one panel of outputs is enough to
-    be turned round, and costs nothing where it lies so already."""
+    read that. It costs the weights' memory again, in whole panels. Up to one panel of
+    outputs is enough to be turned round, and costs nothing where it lies so already. What
+    NumPy may write at any time stays where it is: the copy would be made at every call."""
     if not inference:
         return
     uses = Uses(graph)
@@ -56,6 +57,8 @@ def _weight(call: Call, uses: Uses) -> Value | None:
     if w is None or w.buffer.kind not in STATIC or w.scales or uses.writes[w.buffer]:
         return None
     if len(w.shape) != 2 or min(w.shape) < 2:
+        return None
+    if w.buffer.tensor is not None and others_may_write(w.buffer.tensor):
         return None
     return _turned(w) if call.op.name == "matmul" else w
 
