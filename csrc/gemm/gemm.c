@@ -97,6 +97,18 @@ static void transpose(gemm_job *job) {
     job->g.b_col = g.a_row;
 }
 
+/* Whether lines of cache that far apart push each other out of L1. */
+static bool pages_apart(ptrdiff_t stride, ptrdiff_t size) {
+    return stride * size % 4096 == 0;
+}
+
+/* Multiply-adds that packing an element is worth: few where neighbours in a panel are
+ * neighbours in memory, more where they have to be turned round, and many where they lie
+ * a page apart: then cores that pack the same ones get in each other's way. */
+static double packing_cost(ptrdiff_t stride, ptrdiff_t size) {
+    return stride == 1 ? 6 : pages_apart(stride, size) ? 64 : 24;
+}
+
 /* Cuts the work into at most `threads` pieces, so that the largest is the least to
  * compute and pack. */
 static void cut(gemm_job *job, ptrdiff_t threads) {
@@ -105,8 +117,8 @@ static void cut(gemm_job *job, ptrdiff_t threads) {
     const ptrdiff_t nr =
         job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
     const ptrdiff_t m_tiles = ceil_div(g->m, mr), n_tiles = ceil_div(g->n, nr);
-    /* Multiply-adds that packing an element is worth: more where it is turned round. */
-    const double a_cost = g->a_row == 1 ? 8 : 16, b_cost = g->b_col == 1 ? 8 : 16;
+    const double a_cost = packing_cost(g->a_row, job->size);
+    const double b_cost = packing_cost(g->b_col, job->size);
     double best = INFINITY;
     for (ptrdiff_t batches = least(g->batch, threads); batches >= 1; batches--) {
         const ptrdiff_t each = threads / batches;
@@ -174,7 +186,9 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const ptrdiff_t m = ceil_div(g->m, job->rows);
     const ptrdiff_t n = least(g->n, ceil_div(ceil_div(g->n, nr), job->cols) * nr);
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
-    job->pack_a = n > FNN_GEMM_PLACE_A_PANELS * nr;
+    job->pack_a =
+        n > FNN_GEMM_PLACE_A_PANELS * nr ||
+        (n > nr && m > 4 && g->a_row != 1 && pages_apart(g->a_row, job->size));
     job->band = m;
     if (g->b_panels) {
         job->band = ceil_div(m, ceil_div(m, fnn_gemm_band(job->size)));
