@@ -343,9 +343,11 @@ typedef struct {
 static gemm_ahead ahead_of(const gemm_job *job, const char *b, ptrdiff_t n,
                            ptrdiff_t k) {
     const bool rows = job->g.b_col == 1;
-    return (gemm_ahead){.at = b,
-                        .step = rows ? job->g.b_row : job->g.b_col,
-                        .lines = ceil_div((rows ? n : k) * job->size, FNN_ALIGN)};
+    const ptrdiff_t into = (ptrdiff_t)((uintptr_t)b % FNN_ALIGN);
+    return (gemm_ahead){
+        .at = b,
+        .step = rows ? job->g.b_row : job->g.b_col,
+        .lines = ceil_div((rows ? n : k) * job->size + into, FNN_ALIGN)};
 }
 
 /* Hands the next two lines of every run to the tile. */
