@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,14 @@ def pytest_report_header() -> str:
     import fastnn
 
     return f"fastnn: {Path(fastnn.__file__).parent}"
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """Puts kernels and number of threads back after a test that sets them."""
+    import fastnn
+
+    isa, threads = fastnn.isa(), fastnn.get_num_threads()
+    yield
+    fastnn._core.set_isa(isa)
+    fastnn.set_num_threads(threads)

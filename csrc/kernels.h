@@ -181,6 +181,8 @@ typedef void (*fnn_pack_a_fn)(ptrdiff_t m, ptrdiff_t tiles, ptrdiff_t k, const v
 typedef void (*fnn_pack_b_fn)(ptrdiff_t n, ptrdiff_t k, const void *b, ptrdiff_t row,
                               ptrdiff_t col, void *dst);
 #define FNN_GEMM_MARGIN 64
+/* Whether lines of cache so many bytes apart share a set of L1, and push each other out. */
+static inline bool fnn_pages_apart(ptrdiff_t bytes) { return bytes % 4096 == 0; }
 /* c[i][j] = act(c[i][j] + bias[j*bias_step] + residual[i][j]), i < m, j < n; bias and
  * residual, which lies as c does, may be NULL. */
 typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,

@@ -18,7 +18,7 @@ from samples import ROWS, arguments, callable_for
 import fastnn
 from fastnn import _core
 
-pytestmark = pytest.mark.bits
+pytestmark = [pytest.mark.bits, pytest.mark.usefixtures("as_before")]
 
 FLOATS = [fastnn.float32, fastnn.float64]
 THREADS = [1, 2, 3, 8]
@@ -38,14 +38,6 @@ BATCHED = [
     for k, s in enumerate(row.samples + row.big)
     if s.rows
 ]
-
-
-@pytest.fixture(autouse=True)
-def _restore():
-    isa, threads = fastnn.isa(), fastnn.get_num_threads()
-    yield
-    _core.set_isa(isa)
-    fastnn.set_num_threads(threads)
 
 
 def outcome(name, sample, dtype):

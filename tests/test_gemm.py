@@ -111,48 +111,41 @@ def product(request):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("isa", [i for i in fastnn._core.isas() if i != "generic"])
+@pytest.mark.usefixtures("as_before")
 def test_every_path_gives_the_same_bits(product, dtype, isa, threads):
     a, b, expected = product[dtype]
     n = b.shape[1]
     panels, layer = (
         fastnn._core.op_named(name) for name in ("panels", "linear_panels")
     )
-    before, was = fastnn.isa(), fastnn.get_num_threads()
     fastnn._core.set_isa(isa)
     fastnn.set_num_threads(threads)
-    try:
-        for left in LAYOUTS:
-            x = fastnn.from_numpy(laid_out(a, left))
-            for right in LAYOUTS:
-                y = fastnn.from_numpy(laid_out(b, right))
-                assert_same_bits(x @ y, expected, f"{left} @ {right}")
-            got = layer(x, panels(fastnn.from_numpy(b).T), None, None, 0, n)
-            assert_same_bits(got, expected, f"{left} @ panels")
-    finally:
-        fastnn._core.set_isa(before)
-        fastnn.set_num_threads(was)
+    for left in LAYOUTS:
+        x = fastnn.from_numpy(laid_out(a, left))
+        for right in LAYOUTS:
+            y = fastnn.from_numpy(laid_out(b, right))
+            assert_same_bits(x @ y, expected, f"{left} @ {right}")
+        got = layer(x, panels(fastnn.from_numpy(b).T), None, None, 0, n)
+        assert_same_bits(got, expected, f"{left} @ panels")
 
 
 @pytest.mark.parametrize("isa", fastnn._core.isas())
 @pytest.mark.parametrize("dtype", [fastnn.float32, fastnn.float64])
+@pytest.mark.usefixtures("as_before")
 def test_one_matrix_times_many_vectors(dtype, isa):
     fastnn.manual_seed(3)
-    before = fastnn.isa()
     fastnn._core.set_isa(isa)
-    try:
-        for w in (
-            fastnn.randn(40, 70),
-            fastnn.randn(70, 40).T,
-            fastnn.randn(80, 70)[::2],
-        ):
-            w, x = w.to(dtype), fastnn.randn(33, 70, 1).to(dtype)
-            for v in (x, x.transpose(0, 1).contiguous().transpose(0, 1), x[::3]):
-                got = w @ v
-                assert got.shape == (len(v), 40, 1)
-                for i in range(len(v)):
-                    assert_same_bits(got[i], w @ v[i])
-    finally:
-        fastnn._core.set_isa(before)
+    for w in (
+        fastnn.randn(40, 70),
+        fastnn.randn(70, 40).T,
+        fastnn.randn(80, 70)[::2],
+    ):
+        w, x = w.to(dtype), fastnn.randn(33, 70, 1).to(dtype)
+        for v in (x, x.transpose(0, 1).contiguous().transpose(0, 1), x[::3]):
+            got = w @ v
+            assert got.shape == (len(v), 40, 1)
+            for i in range(len(v)):
+                assert_same_bits(got[i], w @ v[i])
 
 
 def test_panels_of_more_outputs_than_memory_holds():
@@ -197,28 +190,25 @@ ACTIVATIONS = [None, "relu", "sigmoid", "tanh", "gelu"]
         (300, 900, 600),  # blocked
     ],
 )
+@pytest.mark.usefixtures("as_before")
 def test_a_residual_is_added_after_the_bias(shape, dtype, isa):
     """On every path of the driver, whatever lies where."""
     m, n, k = shape
     if isa == "generic" and m * n * k > 10**7:
         pytest.skip("slow")
-    before = fastnn.isa()
     linear, linear_act = (
         fastnn._core.op_named(name) for name in ("linear", "linear_act")
     )
     fastnn.manual_seed(m + n + k)
     x, w, b, r = (fastnn.randn(s).to(dtype) for s in ((m, k), (n, k), (n,), (m, n)))
     fastnn._core.set_isa(isa)
-    try:
-        for bias in (None, b):
-            for w_ in (w, w.T.contiguous().T):
-                plain = linear(x, w_, bias) + r
-                for code, name in enumerate(ACTIVATIONS):
-                    expected = getattr(fastnn, name)(plain) if name else plain
-                    got = linear_act(x, w_, bias, r, code)
-                    assert_same_bits(got, expected, f"{shape} {name} {bias is None}")
-    finally:
-        fastnn._core.set_isa(before)
+    for bias in (None, b):
+        for w_ in (w, w.T.contiguous().T):
+            plain = linear(x, w_, bias) + r
+            for code, name in enumerate(ACTIVATIONS):
+                expected = getattr(fastnn, name)(plain) if name else plain
+                got = linear_act(x, w_, bias, r, code)
+                assert_same_bits(got, expected, f"{shape} {name} {bias is None}")
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 50), (2, 5, 1, 70), (7, 1, 30), (6, 20, 1)])

@@ -13,7 +13,7 @@ from samples._rows import EXTREMES
 import fastnn
 from fastnn import _core
 
-pytestmark = pytest.mark.bits
+pytestmark = [pytest.mark.bits, pytest.mark.usefixtures("as_before")]
 
 TABLE = {o.name: o for o in _core.all_ops()}
 FLOATS = [fastnn.float32, fastnn.float64]
@@ -30,14 +30,6 @@ BY_NAME = [
     for name in MAPS
     for k in range(len(ROWS[name].samples) + len(ROWS[name].big))
 ]
-
-
-@pytest.fixture(autouse=True)
-def _restore():
-    isa, threads = fastnn.isa(), fastnn.get_num_threads()
-    yield
-    _core.set_isa(isa)
-    fastnn.set_num_threads(threads)
 
 
 def one_by_one(calls):

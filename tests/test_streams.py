@@ -41,25 +41,21 @@ def in_pieces(f, *xs, out):
 @pytest.mark.parametrize(
     ("dtype", "offset"), [(np.float32, 0), (np.float32, 5), (np.float64, 3)]
 )
+@pytest.mark.usefixtures("as_before")
 def test_the_same_bits_as_in_pieces(dtype, offset, isa, threads):
     n = LAST // 2 // np.dtype(dtype).itemsize + 1237
     x, y = array(n, offset, dtype), array(n, 0, dtype)
-    before, was = fastnn.isa(), fastnn.get_num_threads()
     out = fastnn.from_numpy(array(n, offset, dtype))
     a, b = fastnn.from_numpy(x), fastnn.from_numpy(y)
     fastnn._core.set_isa(isa)
     fastnn.set_num_threads(threads)
-    try:
-        expected = in_pieces(lambda v, w: v * w, x, y, out=np.empty(n, dtype))
-        assert_same_bits(a * b, expected)
-        fastnn.mul(a, b, out=out)
-        assert_same_bits(out, expected)
-        assert_same_bits(fastnn.compile(lambda v, w: v * w)(a, b), expected)
-        a *= b  # in place: it stays where it is
-        assert_same_bits(a, expected)
-    finally:
-        fastnn._core.set_isa(before)
-        fastnn.set_num_threads(was)
+    expected = in_pieces(lambda v, w: v * w, x, y, out=np.empty(n, dtype))
+    assert_same_bits(a * b, expected)
+    fastnn.mul(a, b, out=out)
+    assert_same_bits(out, expected)
+    assert_same_bits(fastnn.compile(lambda v, w: v * w)(a, b), expected)
+    a *= b  # in place: it stays where it is
+    assert_same_bits(a, expected)
 
 
 def test_constants_and_several_calls_of_a_plan():

@@ -11,16 +11,9 @@ import pytest
 import fastnn
 from fastnn import _core
 
+pytestmark = pytest.mark.usefixtures("as_before")
 DTYPES = [np.bool_, np.uint8, np.int32, np.int64, np.float32, np.float64]
 EDGES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 255, 257, 300]
-
-
-@pytest.fixture(autouse=True)
-def _restore():
-    isa, threads = fastnn.isa(), fastnn.get_num_threads()
-    yield
-    _core.set_isa(isa)
-    fastnn.set_num_threads(threads)
 
 
 @pytest.fixture(params=_core.isas())

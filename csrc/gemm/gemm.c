@@ -25,7 +25,7 @@
 typedef enum { FEW_ROWS, PANELS, BLOCKED } gemm_path;
 
 typedef struct {
-    fnn_gemm_args g; /* folded, transposed where n is 1 */
+    fnn_gemm_args g; /* folded, transposed where n is small */
     const fnn_gemm_tile *kernel;
     ptrdiff_t size; /* bytes of an element */
     gemm_path path;
@@ -97,16 +97,11 @@ static void transpose(gemm_job *job) {
     job->g.b_col = g.a_row;
 }
 
-/* Whether lines of cache that far apart push each other out of L1. */
-static bool pages_apart(ptrdiff_t stride, ptrdiff_t size) {
-    return stride * size % 4096 == 0;
-}
-
 /* Multiply-adds that packing an element is worth: few where neighbours in a panel are
  * neighbours in memory, more where they have to be turned round, and many where they lie
  * a page apart: then cores that pack the same ones get in each other's way. */
 static double packing_cost(ptrdiff_t stride, ptrdiff_t size) {
-    return stride == 1 ? 6 : pages_apart(stride, size) ? 64 : 24;
+    return stride == 1 ? 6 : fnn_pages_apart(stride * size) ? 64 : 24;
 }
 
 /* Cuts the work into at most `threads` pieces, so that the largest is the least to
@@ -188,24 +183,23 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
     job->pack_a =
         n > FNN_GEMM_PLACE_A_PANELS * nr ||
-        (n > nr && m > 4 && g->a_row != 1 && pages_apart(g->a_row, job->size));
+        (n > nr && m > 4 && g->a_row != 1 && fnn_pages_apart(g->a_row * job->size));
     job->band = m;
     if (g->b_panels) {
         job->band = ceil_div(m, ceil_div(m, fnn_gemm_band(job->size)));
     }
     job->depth =
         job->pack_a ? fnn_gemm_depth(job->band, job->size) : FNN_GEMM_ANY_DEPTH;
-    if (g->b_panels) {
-        job->path = PANELS;
-        job->a_bytes =
-            job->pack_a ? job->band * least(g->k, job->depth) * job->size : 0;
-        job->slice = 0;
-    } else if (job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size)) {
+    const bool fits =
+        job->pack_a ? job->depth > 0 : m <= fnn_gemm_panel_rows(job->size);
+    if (g->b_panels || fits) {
         job->path = PANELS;
         const double b_bytes = (double)g->k * (double)n * (double)job->size;
-        job->pack_b =
-            g->b_col != 1 || !fnn_gemm_place_b(ceil_div(m, job->kernel->mr), b_bytes);
-        job->a_bytes = job->pack_a ? m * least(g->k, job->depth) * job->size : 0;
+        const bool in_place =
+            g->b_col == 1 && fnn_gemm_place_b(ceil_div(m, job->kernel->mr), b_bytes);
+        job->pack_b = !g->b_panels && !in_place;
+        job->a_bytes =
+            job->pack_a ? job->band * least(g->k, job->depth) * job->size : 0;
         const ptrdiff_t group = least(round_up(n, nr), fnn_gemm_group(job->size));
         job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
@@ -414,9 +408,10 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
             t.first = p == 0;
             t.last = p + t.k == g->k;
             gemm_ahead next = {.lines = 0};
+            /* Whole panels of contiguous rows are made by their first tile. */
+            const bool on_the_way = job->pack_a && job->pack_b && g->b_col == 1;
+            const ptrdiff_t whole = on_the_way ? n / nr * nr : 0;
             if (job->pack_b) {
-                /* Whole panels of contiguous rows are made by their first tile. */
-                const ptrdiff_t whole = job->pack_a && g->b_col == 1 ? n / nr * nr : 0;
                 job->kernel->pack_b(n - whole, t.k,
                                     b + p * b_step + whole * g->b_col * size, g->b_row,
                                     g->b_col, x->pb + whole * t.k * size);
@@ -433,7 +428,7 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
                 t.n = least(n - j, nr);
                 t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
                 t.b = column(job, x, j0 + j) + p * b_step;
-                if (job->pack_b && job->pack_a && g->b_col == 1 && t.n == nr) {
+                if (j < whole) {
                     t.panel = x->pb + j * t.k * size;
                     t.b_k = g->b_row;
                 } else if (job->pack_b) {

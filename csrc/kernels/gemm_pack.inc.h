@@ -139,7 +139,7 @@ GEMM_STRIP(f64, double, vf64)
 GEMM_INLINE void FNN_NAME(gemm_pack_across)(ptrdiff_t m, ptrdiff_t w, ptrdiff_t k,
                                             const T *src, ptrdiff_t line, T *dst) {
     const ptrdiff_t next = m * line;
-    const bool whole = line * (ptrdiff_t)sizeof(T) % 4096 == 0;
+    const bool whole = fnn_pages_apart(line * (ptrdiff_t)sizeof(T));
     for (ptrdiff_t i = (m - 1) / LANES * LANES; i >= 0; i -= LANES) {
         const ptrdiff_t rows = m - i < LANES ? m - i : LANES;
         const T *from[LANES];

@@ -362,7 +362,7 @@ static void FNN_NAME(gemm_gemv)(const fnn_tile *t) {
             }
         }
     } else {
-        const bool lines = t->b_col * (ptrdiff_t)sizeof(T) % 4096 == 0;
+        const bool lines = fnn_pages_apart(t->b_col * (ptrdiff_t)sizeof(T));
         const ptrdiff_t span = m == 1 && !lines ? 2 * LANES : LANES;
         for (ptrdiff_t j = 0; j < n; j += span) {
             const ptrdiff_t w = n - j < span ? n - j : span;
