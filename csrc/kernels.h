@@ -189,6 +189,58 @@ typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
                               const void *bias, ptrdiff_t bias_step,
                               const void *residual, int act);
 
+/* ---- convolution as a GEMM ------------------------------------------------------- */
+
+/* y[i] = x[i * step], i < n */
+typedef void (*fnn_conv_take_fn)(ptrdiff_t n, const void *x, ptrdiff_t step, void *y);
+
+/* Patches into a panel of B: y[p * width + l] for p < k and the l-th of all elements of the
+ * runs, x[offset[p] + base[r] + i], i < length[r]. width is a multiple of the lanes; what
+ * lies past the last run holds any value, also in a vector behind the panel. margin:
+ * whether a vector may be read past every run. */
+typedef struct {
+    ptrdiff_t k, width, runs;
+    const ptrdiff_t *offset, *base, *length;
+    const void *x;
+    void *y;
+    bool margin;
+} fnn_conv_pack;
+typedef void (*fnn_conv_pack_fn)(const fnn_conv_pack *g);
+
+/* What follows the sum, channel by channel of the result: with s the sum,
+ *     y = act(fma(s + bias, scale, shift) + residual). */
+typedef struct {
+    const void *bias;          /* (channels), or NULL */
+    const void *scale, *shift; /* (channels), or both NULL */
+    const void *residual;      /* lies as the result does, or NULL */
+    int act;                   /* fnn_activation */
+} fnn_conv_epilogue;
+
+/* y[i * ldy + j * step] from the sum c[i * ldc + j], i < m, j < n: the results of channels
+ * from `channel` on. y is element `at` of the result. */
+typedef struct {
+    ptrdiff_t m, n, channel;
+    const void *c;
+    ptrdiff_t ldc;
+    void *y;
+    ptrdiff_t ldy, step, at;
+    const fnn_conv_epilogue *epilogue;
+} fnn_conv_finish;
+typedef void (*fnn_conv_finish_fn)(const fnn_conv_finish *g);
+
+/* c[i * ldc + j] (+)= sum over runs, in order, of x[row[i] + base[r] + q] b[p * w + j], q <
+ * length[r], p counting on through the runs; i < m <= mr, j < w, which is n <= nr rounded
+ * up to whole vectors. `first` stores the sum, else it is added. */
+typedef struct {
+    ptrdiff_t m, n, runs;
+    const ptrdiff_t *row, *base, *length;
+    const void *x, *b;
+    void *c;
+    ptrdiff_t ldc;
+    bool first;
+} fnn_conv_rows;
+typedef void (*fnn_conv_rows_fn)(const fnn_conv_rows *t);
+
 typedef struct {
     fnn_tile_fn tile;
     fnn_gemv_fn gemv;

@@ -5,6 +5,7 @@ from fastnn.ops import (
     aggregates,
     alike,
     blends,
+    convolution,
     copies,
     creation,
     distances,
