@@ -225,9 +225,9 @@ typedef struct {
     ptrdiff_t *base, *length; /* of runs */
 } piece;
 
-/* All rows of the weight against one packed panel. */
+/* All rows of the weight against one packed panel: sums[i * ld + l]. */
 static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n,
-                      char *sums) {
+                      char *sums, ptrdiff_t ld) {
     const ptrdiff_t tiles = ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
     fnn_tile t = {.k = least(j->k - k0, FNN_GEMM_KC),
@@ -236,7 +236,7 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
                   .b = x->panel,
                   .b_k = round_up(n, j->kernel->lanes),
                   .b_col = 1,
-                  .ldc = j->nr,
+                  .ldc = ld,
                   .first = block == 0,
                   .packed = true,
                   .b_padded = true};
@@ -244,35 +244,41 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
         t.m = even_start(x->m, tiles, i + 1) - at;
         t.a = a + at * t.k * j->size;
         t.a_k = t.m;
-        t.c = sums + at * j->nr * j->size;
+        t.c = sums + at * ld * j->size;
         t.ahead = t.b;
         j->kernel->tile(&t);
         at += t.m;
     }
 }
 
-/* The sums of n pixels from number `pixel` of the band on go where they belong. */
+/* Whether results lie in the order in which they are computed. */
+static bool is_whole(const fnn_walk *walk) {
+    return walk->step_h == 1 && walk->step_w == 1 &&
+           walk->rows * walk->cols == walk->out_image;
+}
+
+/* The results of n pixels from number `pixel` of the band on go where they belong, stretch
+ * by stretch; sums is NULL where they are there already, and lack the epilogue. */
 static void finish(const job *j, const piece *x, const fnn_band *band, ptrdiff_t pixel,
                    ptrdiff_t n, const char *sums) {
     const fnn_walk *walk = &j->walk;
-    const bool whole = walk->step_h == 1 && walk->step_w == 1 &&
-                       walk->rows * walk->cols == walk->out_image;
     const ptrdiff_t channels = j->m * j->g->groups, channel = x->group * j->m + x->m0;
     ptrdiff_t row = band->first + pixel / walk->cols, col = pixel % walk->cols;
     fnn_conv_finish f = {.m = x->m,
                          .channel = channel,
                          .c = sums,
-                         .ldc = j->nr,
+                         .ldc = sums == NULL ? walk->out_image : j->nr,
                          .ldy = walk->out_image,
                          .step = walk->step_w,
                          .epilogue = &j->g->epilogue};
     while (n > 0) {
         const ptrdiff_t image = row / walk->rows, q = row % walk->rows;
-        f.n = least(n, (whole ? walk->rows - q : 1) * walk->cols - col);
+        f.n = least(n, (is_whole(walk) ? walk->rows - q : 1) * walk->cols - col);
         f.at = (image * channels + channel) * walk->out_image +
                (walk->top + q * walk->step_h) * walk->out_w + walk->left +
                col * walk->step_w;
         f.y = j->y + f.at * j->size;
+        f.c = sums == NULL ? f.y : f.c;
         fnn_k->conv_finish[j->size == 8](&f);
         f.c = (const char *)f.c + f.n * j->size;
         n -= f.n;
@@ -280,6 +286,25 @@ static void finish(const job *j, const piece *x, const fnn_band *band, ptrdiff_t
         row += col / walk->cols;
         col %= walk->cols;
     }
+}
+
+/* Where the results of n pixels lie, if they are one stretch for each channel and final
+ * after one k-block; else NULL. */
+static char *in_place(const job *j, const piece *x, const fnn_band *band,
+                      ptrdiff_t pixel, ptrdiff_t n) {
+    const fnn_walk *walk = &j->walk;
+    const ptrdiff_t at = band->first * walk->cols + pixel, area = walk->out_image;
+    if (j->blocks != 1 || !is_whole(walk) || at / area != (at + n - 1) / area) {
+        return NULL;
+    }
+    const ptrdiff_t channel = at / area * j->m * j->g->groups + x->group * j->m + x->m0;
+    return j->y + (channel * area + at % area) * j->size;
+}
+
+static bool has_epilogue(const job *j) {
+    const fnn_conv_epilogue *e = &j->g->epilogue;
+    return e->bias != NULL || e->scale != NULL || e->residual != NULL ||
+           e->act != FNN_ACT_NONE;
 }
 
 static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t rows) {
@@ -305,6 +330,7 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
             } else {
                 pack.runs = fnn_band_runs(&band, p, n, x->base, x->length);
             }
+            char *there = in_place(j, x, &band, p, n);
             for (ptrdiff_t b = b0; b < b1; b++) {
                 pack.k = least(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
                 pack.width = round_up(n, j->kernel->lanes);
@@ -312,10 +338,11 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
                 pack.x = band.source;
                 pack.margin = band.margin > 0;
                 fnn_k->conv_pack[j->size == 8](&pack);
-                run_tiles(j, x, b, n, sums);
+                run_tiles(j, x, b, n, there == NULL ? sums : there,
+                          there == NULL ? nr : walk->out_image);
             }
-            if (b1 == j->blocks) {
-                finish(j, x, &band, p, n, sums);
+            if (b1 == j->blocks && (there == NULL || has_epilogue(j))) {
+                finish(j, x, &band, p, n, there == NULL ? sums : NULL);
             }
             sums += j->depth < j->blocks ? x->m * nr * j->size : 0;
         }
@@ -364,15 +391,35 @@ int64_t fnn_implicit_workspace(const fnn_conv_args *g, fnn_conv_direction way) {
     return bytes;
 }
 
+static void clear(void *result, int64_t lo, int64_t hi) {
+    memset((char *)result + lo, 0, (size_t)(hi - lo));
+}
+
+/* Where some results have no taps and nothing follows the sum, sets all to 0 at once;
+ * returns whether. */
+static bool set_zeros(const fnn_conv_args *g, fnn_conv_direction way, void *result) {
+    for (ptrdiff_t i = 0; i < fnn_walks(g, way); i++) {
+        job j;
+        if (plan(&j, g, way, i) && j.k == 0 && !has_epilogue(&j)) {
+            const ptrdiff_t channels = j.m * g->groups * j.walk.images;
+            fnn_parallel_for(channels * j.walk.out_image * j.size, 1 << 20, clear,
+                             result);
+            return true;
+        }
+    }
+    return false;
+}
+
 void fnn_implicit_run(const fnn_conv_args *g, fnn_conv_direction way, const void *a,
                       const void *b, void *result, void *workspace) {
     if (way == FNN_CONV_WEIGHT) {
         fnn_implicit_weight(g, a, b, result, workspace);
         return;
     }
+    const bool zeros = set_zeros(g, way, result);
     for (ptrdiff_t i = 0; i < fnn_walks(g, way); i++) {
         job j;
-        if (!plan(&j, g, way, i)) {
+        if (!plan(&j, g, way, i) || (zeros && j.k == 0)) {
             continue;
         }
         j.x = a;

@@ -18,34 +18,62 @@ static void FNN_NAME(conv_take)(ptrdiff_t n, const void *x_, ptrdiff_t step, voi
     }
 }
 
-/* Runs of whole vectors or, where nothing may be read past the end, masked ones. What a
- * run writes past its end is written again by what follows it. */
-GEMM_INLINE void FNN_NAME(conv_pack_rows)(const fnn_conv_pack *g, const bool margin) {
-    const T *x = g->x;
-    T *to = g->y;
-    for (ptrdiff_t p = 0; p < g->k; p++, to += g->width) {
-        const T *from = x + g->offset[p];
-        T *at = to;
-        for (ptrdiff_t r = 0; r < g->runs; r++) {
-            const T *run = from + g->base[r];
-            const ptrdiff_t n = g->length[r];
-            ptrdiff_t i = 0;
-            for (; i + LANES <= n; i += LANES) {
-                v_store(at + i, v_load(run + i));
+/* A run is moved by vectors; the last one of a run writes past its end what the next run
+ * then overwrites. `moves`, constant where this is expanded, is how many there are, 0
+ * for more; full: all of them may be read in full. */
+GEMM_INLINE void FNN_NAME(conv_pack_rows)(const fnn_conv_pack *g, ptrdiff_t n,
+                                          const ptrdiff_t *from, const ptrdiff_t *to,
+                                          const ptrdiff_t *w, const int moves,
+                                          const bool full) {
+    const ptrdiff_t width = g->width;
+    T *y = g->y;
+    for (ptrdiff_t p = 0; p < g->k; p++, y += width) {
+        const T *x = (const T *)g->x + g->offset[p];
+        if (moves > 0) {
+#pragma GCC unroll 6
+            for (int i = 0; i < moves; i++) {
+                v_store(y + to[i], v_load(x + from[i]));
             }
-            if (i < n) {
-                v_store(at + i, margin ? v_load(run + i) : v_loadn(run + i, n - i));
+        } else {
+            for (ptrdiff_t i = 0; i < n; i++) {
+                v_store(y + to[i],
+                        full ? v_load(x + from[i]) : v_loadn(x + from[i], w[i]));
             }
-            at += n;
         }
     }
 }
 
 static void FNN_NAME(conv_pack)(const fnn_conv_pack *g) {
-    if (g->margin) {
-        FNN_NAME(conv_pack_rows)(g, true);
+    enum { MOST = GEMM_NV * LANES + 1 };
+    ptrdiff_t from[MOST], to[MOST], w[MOST], n = 0, at = 0;
+    bool full = true;
+    for (ptrdiff_t r = 0; r < g->runs; r++) {
+        for (ptrdiff_t i = 0; i < g->length[r]; i += LANES) {
+            from[n] = g->base[r] + i;
+            to[n] = at + i;
+            w[n] = g->length[r] - i < LANES ? g->length[r] - i : LANES;
+            full = full && (g->margin || w[n] == LANES);
+            n++;
+        }
+        at += g->length[r];
+    }
+#define CASE(m)                                               \
+    case m:                                                   \
+        FNN_NAME(conv_pack_rows)(g, n, from, to, w, m, true); \
+        return;
+    switch (full ? n : 0) {
+        CASE(1)
+        CASE(2)
+        CASE(3)
+        CASE(4)
+        CASE(5)
+        CASE(6)
+    }
+#undef CASE
+    if (full) {
+        FNN_NAME(conv_pack_rows)(g, n, from, to, w, 0, true);
     } else {
-        FNN_NAME(conv_pack_rows)(g, false);
+        FNN_NAME(conv_pack_rows)(g, n, from, to, w, 0, false);
     }
 }
 
