@@ -314,6 +314,11 @@ static fnn_conv_algorithm describe(const fnn_call *c, fnn_conv_args *g) {
     return choose(g, way, c->attr[ALGORITHM].i);
 }
 
+int fnn_conv_chosen(const fnn_call *c) {
+    fnn_conv_args g;
+    return (int)describe(c, &g);
+}
+
 static int64_t aligned(int64_t bytes) {
     return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
 }

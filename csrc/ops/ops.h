@@ -146,6 +146,9 @@ fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x);
 /* t = x without its storage: dtype, shape, contiguous. */
 void fnn_like(fnn_tensor *t, const fnn_tensor *x, int dtype);
 
+/* Which fnn_conv_algorithm a convolution takes, its result being inferred (conv.c). */
+int fnn_conv_chosen(const fnn_call *c);
+
 /* ---- moving data (convert.c, map.c) ------------------------------------------------- */
 
 /* dst[i] = (dst dtype) src[i], i < n; strides in bytes. Floats go to integers by
