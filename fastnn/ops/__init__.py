@@ -14,6 +14,7 @@ from fastnn.ops import (
     logarithms,
     logic,
     losses,
+    normalization,
     optim,
     products,
     random,
