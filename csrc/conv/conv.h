@@ -30,15 +30,17 @@ typedef struct {
 } fnn_conv_epilogue;
 
 typedef struct {
-    int dtype; /* FNN_FLOAT32 or FNN_FLOAT64 */
+    int dtype;   /* FNN_FLOAT32 or FNN_FLOAT64 */
     int threads; /* most to use; the workspace is made for them */
     int64_t n, groups;
     int64_t ci, h, w;   /* of x */
     int64_t co, oh, ow; /* of y */
     int64_t kh, kw, sh, sw, dh, dw;
-    int64_t top, left; /* zeros before; may be negative, which crops. Those behind follow
+    int64_t top,
+        left; /* zeros before; may be negative, which crops. Those behind follow
                           from oh and ow */
     fnn_conv_epilogue epilogue; /* of forward and input */
+    bool prepared; /* Winograd, forward: weight is what fnn_winograd_filter made */
 } fnn_conv_args;
 
 /* Which algorithm computes a direction. The choice depends on dtype and on what a sample
@@ -50,22 +52,27 @@ typedef enum {
     FNN_CONV_DEPTHWISE, /* one input channel a group */
 } fnn_conv_algorithm;
 
-typedef enum {
-    FNN_CONV_FORWARD,
-    FNN_CONV_INPUT,
-    FNN_CONV_WEIGHT
-} fnn_conv_direction;
+typedef enum { FNN_CONV_FORWARD, FNN_CONV_INPUT, FNN_CONV_WEIGHT } fnn_conv_direction;
 
 /* Each algorithm, in its file: bytes of workspace, and the run. a and b are what the
  * direction reads: x and weight; gy and weight; x and gy. Sizes may be 0: the result is
  * then zeros, past the epilogue. */
-#define FNN_CONV_ALGORITHM(name)                                                         \
-    int64_t fnn_##name##_workspace(const fnn_conv_args *g, fnn_conv_direction way);      \
-    void fnn_##name##_run(const fnn_conv_args *g, fnn_conv_direction way, const void *a, \
-                          const void *b, void *result, void *workspace);
+#define FNN_CONV_ALGORITHM(name)                                                    \
+    int64_t fnn_##name##_workspace(const fnn_conv_args *g, fnn_conv_direction way); \
+    void fnn_##name##_run(const fnn_conv_args *g, fnn_conv_direction way,           \
+                          const void *a, const void *b, void *result,               \
+                          void *workspace);
 FNN_CONV_ALGORITHM(implicit)
 FNN_CONV_ALGORITHM(winograd)
 FNN_CONV_ALGORITHM(depthwise)
 #undef FNN_CONV_ALGORITHM
+
+/* Winograd's filters of a forward layer, transformed once for many runs: how many bytes,
+ * and the step itself. Of g it reads ci, co and threads. Four times the weight's size, so
+ * that it pays where that is read from a cache, or where many tiles share it. */
+int64_t fnn_winograd_filter_bytes(const fnn_conv_args *g);
+void fnn_winograd_filter(const fnn_conv_args *g, const void *weight, void *u,
+                         void *workspace);
+int64_t fnn_winograd_filter_workspace(const fnn_conv_args *g);
 
 #endif
