@@ -183,9 +183,11 @@ typedef struct {
     void *scratch; /* FNN_WINOGRAD_SCRATCH elements */
 } fnn_winograd_filters;
 
-/* c[i][j] (+)= sum over o < outer, u < 16 of a(i, o, u) b[(16 o + u) * width + j],
+/* c[i][j] (+)= sum over o < outer, u < steps of a(i, o, u) b[(o * steps + u) * width + j],
  * i < m, j < width, one FMA chain in increasing o and u; width is 16 or 32. first stores the
- * sum. a(i, o, u) = a[o * next + 16 i + u], or turned a[o * next + 16 u + i]. */
+ * sum. a(i, o, u) = a[o * next + 16 i + u], steps 16, or turned a[o * next + 16 u + i], steps
+ * FNN_WINOGRAD_STEPS. */
+#define FNN_WINOGRAD_STEPS 4
 typedef struct {
     ptrdiff_t m, width, outer;
     const void *a;

@@ -18,7 +18,7 @@
 
 #include "conv/conv.h"
 
-#define FNN_WINOGRAD_BLOCK 128 /* part of the bits contract, as is the next */
+#define FNN_WINOGRAD_BLOCK 64 /* part of the bits contract, as is the next */
 #define FNN_WINOGRAD_CHAIN 128
 #define FNN_WINOGRAD_GROUPS (FNN_WINOGRAD_BLOCK / FNN_WINOGRAD_LANES)
 

@@ -12,6 +12,7 @@
 #define LANES FNN_WINOGRAD_LANES
 #define WIDTH FNN_WINOGRAD_WIDTH
 #define CHAIN FNN_WINOGRAD_CHAIN
+#define STEPS FNN_WINOGRAD_STEPS
 
 #define PART_BYTES (4 << 20) /* of V and Y */
 #define SERIAL (1 << 18)     /* multiply-adds below which one thread does it all */
@@ -40,7 +41,7 @@ static job plan(const fnn_conv_args *g) {
     j.panels = fnn_winograd_panels(g->co);
     const int64_t chain =
         CHAIN * POINTS * LANES * (j.x_groups + j.gy_groups) * (int64_t)sizeof(float);
-    const int64_t all = fnn_winograd_over(j.tiles, LANES) * LANES; /* filled with 0 */
+    const int64_t all = fnn_winograd_over(j.tiles, STEPS) * STEPS; /* filled with 0 */
     j.part = fnn_winograd_min(CHAIN * fnn_winograd_max(PART_BYTES / chain, 1), all);
     j.once = j.part >= j.tiles;
     j.x_plane = fnn_winograd_plane(j.x_groups * j.part);
@@ -74,11 +75,11 @@ static void fill(float *to, int64_t plane, int64_t tile, int64_t lo, int64_t hi)
     }
 }
 
-/* V and Y of a part; then zeros up to whole vectors of tiles. */
+/* V and Y of a part; then zeros up to whole steps of the product. */
 static void share_images(void *context, int64_t first, int64_t last) {
     const job *j = context;
     const int64_t n = j->x_groups + j->gy_groups, tiles = j->hi - j->lo;
-    const int64_t filled = fnn_winograd_over(tiles, LANES) * LANES;
+    const int64_t filled = fnn_winograd_over(tiles, STEPS) * STEPS;
     for (int64_t worker = first; worker < last; worker++) {
         float *scratch = j->own + worker * j->each;
         for (int64_t i = worker * n / j->workers; i < (worker + 1) * n / j->workers;
@@ -105,10 +106,10 @@ static void share_images(void *context, int64_t first, int64_t last) {
 static void add_up(const job *j, int64_t panel, int64_t group, float *s) {
     const int64_t width = fnn_winograd_width(j->gy.channels, panel);
     const int64_t tiles = j->hi - j->lo;
-    fnn_winograd_product p = {.m = LANES, .width = width, .next = LANES * LANES};
+    fnn_winograd_product p = {.m = LANES, .width = width, .next = STEPS * LANES};
     for (int64_t point = 0; point < POINTS; point++) {
         for (int64_t t = 0; t < tiles; t += CHAIN) {
-            p.outer = fnn_winograd_over(fnn_winograd_min(CHAIN, tiles - t), LANES);
+            p.outer = fnn_winograd_over(fnn_winograd_min(CHAIN, tiles - t), STEPS);
             p.a = j->v + point * j->x_plane + (group * j->part + t) * LANES;
             p.b = panel_of(j, panel) + point * j->gy_plane + t * width;
             p.c = s + point * j->s_plane;

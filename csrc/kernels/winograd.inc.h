@@ -508,8 +508,8 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
  * constants apart from each other: row i at i * row, step u at u * step. */
 GEMM_INLINE void FNN_NAME(winograd_part)(const fnn_winograd_product *t, const T *a,
                                          const T *b, T *c, const int m, const int nv,
-                                         const ptrdiff_t width, const ptrdiff_t row,
-                                         const ptrdiff_t step) {
+                                         const ptrdiff_t width, const int steps,
+                                         const ptrdiff_t row, const ptrdiff_t step) {
 #define SET(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
     GEMM_ALL_ROWS(SET)
 #undef SET
@@ -522,7 +522,7 @@ GEMM_INLINE void FNN_NAME(winograd_part)(const fnn_winograd_product *t, const T 
         }                                          \
     }
     for (ptrdiff_t o = 0; o < t->outer; o++, a += t->next) {
-        for (int u = 0; u < WG; u += 4) {
+        for (int u = 0; u < steps; u += 4) {
             WG_UNROLL(4)
             for (int w = 0; w < 4; w++, b += width) {
                 const V b0 = v_load(b), b1 = nv == 2 ? v_load(b + WG) : b0;
@@ -547,17 +547,17 @@ GEMM_INLINE void FNN_NAME(winograd_part)(const fnn_winograd_product *t, const T 
 }
 
 GEMM_INLINE void FNN_NAME(winograd_rows)(const fnn_winograd_product *t, const T *a, T *c,
-                                         const int m, const int width,
+                                         const int m, const int width, const int steps,
                                          const ptrdiff_t row, const ptrdiff_t step) {
     const int nv = width / WG < GEMM_NV ? width / WG : GEMM_NV;
     for (int j = 0; j < width; j += nv * WG) {
-        FNN_NAME(winograd_part)(t, a, (const T *)t->b + j, c + j, m, nv, width, row, step);
+        FNN_NAME(winograd_part)(t, a, (const T *)t->b + j, c + j, m, nv, width, steps, row, step);
     }
 }
 
 #define PRODUCT(m_, width_)                                                    \
     static void FNN_NAME(winograd_##width_##x##m_)(const fnn_winograd_product *t) { \
-        FNN_NAME(winograd_rows)(t, t->a, t->c, m_, width_, WG, 1);             \
+        FNN_NAME(winograd_rows)(t, t->a, t->c, m_, width_, WG, WG, 1);             \
     }
 GEMM_ROWS(PRODUCT, 16)
 GEMM_ROWS(PRODUCT, 32)
@@ -578,16 +578,16 @@ GEMM_INLINE void FNN_NAME(winograd_16_rows)(const fnn_winograd_product *t,
     T *c = t->c;
 #if GEMM_MR >= 8
     for (int i = 0; i < 16; i += 8) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 8, width, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 8, width, FNN_WINOGRAD_STEPS, 1, WG);
     }
 #elif GEMM_MR >= 6
-    FNN_NAME(winograd_rows)(t, a, c, 6, width, 1, WG);
+    FNN_NAME(winograd_rows)(t, a, c, 6, width, FNN_WINOGRAD_STEPS, 1, WG);
     for (int i = 6; i < 16; i += 5) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 5, width, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 5, width, FNN_WINOGRAD_STEPS, 1, WG);
     }
 #else
     for (int i = 0; i < 16; i += 2) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 2, width, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 2, width, FNN_WINOGRAD_STEPS, 1, WG);
     }
 #endif
 }
