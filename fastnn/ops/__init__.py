@@ -15,6 +15,7 @@ from fastnn.ops import (
     logarithms,
     logic,
     losses,
+    normalization,
     optim,
     products,
     random,
