@@ -20,15 +20,6 @@
 #include "core.h"
 #include "kernels.h"
 
-/* What follows the sum, channel by channel of the result: with s the sum,
- *     y = act(fma(s + bias, scale, shift) + residual). */
-typedef struct {
-    const void *bias;          /* (channels), or NULL */
-    const void *scale, *shift; /* (channels), or both NULL */
-    const void *residual;      /* lies as the result does, or NULL */
-    int act;                   /* fnn_activation */
-} fnn_conv_epilogue;
-
 typedef struct {
     int dtype;   /* FNN_FLOAT32 or FNN_FLOAT64 */
     int threads; /* most to use; the workspace is made for them */
