@@ -12,4 +12,5 @@
 #include "kernels/step.inc.h"
 #include "kernels/gemm.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/winograd.inc.h"
 #include "kernels/peak.inc.h"
