@@ -48,6 +48,7 @@ from fastnn.nn.loss import (
 )
 from fastnn.nn.maxout import Maxout
 from fastnn.nn.module import Module
+from fastnn.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.shape import Flatten, Unflatten
 
@@ -59,9 +60,12 @@ __all__ = [
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -69,6 +73,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LoadResult",

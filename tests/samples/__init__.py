@@ -25,6 +25,7 @@ from samples import (
     logarithms,
     logic,
     losses,
+    normalization,
     optim,
     products,
     random,
