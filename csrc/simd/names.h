@@ -38,7 +38,8 @@
  *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
  *   transpose(v)                v[LANES]: rows become columns, in place
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
- *                               goes back, rounding
+ *                               goes back, rounding; vf32_load_wide(p,&lo,&hi) widens
+ *                               what it loads
  *
  * And for random numbers vu64, 8 lanes of 64 bits, or 16 words of 32, the low half of a
  * lane first:

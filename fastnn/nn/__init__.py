@@ -49,6 +49,7 @@ from fastnn.nn.loss import (
 )
 from fastnn.nn.maxout import Maxout
 from fastnn.nn.module import Module
+from fastnn.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.shape import Flatten, Unflatten
 
@@ -60,6 +61,8 @@ __all__ = [
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
@@ -67,6 +70,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -74,6 +78,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LoadResult",

@@ -35,6 +35,12 @@ from fastnn.ops.losses import (
     mse_loss,
     smooth_l1_loss,
 )
+from fastnn.ops.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from fastnn.ops.products import linear
 from fastnn.ops.random import dropout
 from fastnn.ops.rearranging import pad
@@ -48,6 +54,7 @@ from fastnn.ops.softmax import (
 )
 
 __all__ = [
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -60,12 +67,15 @@ __all__ = [
     "dropout",
     "elu",
     "gelu",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",

@@ -23,7 +23,8 @@ _ELEMENT = {
     "cross_entropy": 18, "cross_entropy_backward": 16, "uniform": 12, "normal": 30,
     "dropout": 14, "permutation": 20,
     "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
-    "panels": 0,
+    "panels": 0, "batch_norm": 8, "batch_norm_backward": 10, "scale_shift": 2,
+    "layer_norm": 8, "layer_norm_backward": 12, "group_norm": 8, "group_norm_backward": 10,
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
 CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")

@@ -26,6 +26,7 @@ from samples import (
     logarithms,
     logic,
     losses,
+    normalization,
     optim,
     products,
     random,
