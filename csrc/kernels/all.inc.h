@@ -10,4 +10,7 @@
 #include "kernels/random.inc.h"
 #include "kernels/step.inc.h"
 #include "kernels/gemm.inc.h"
+#include "kernels/pool.inc.h"
+#include "kernels/pool_avg.inc.h"
+#include "kernels/resize.inc.h"
 #include "kernels/peak.inc.h"
