@@ -280,8 +280,8 @@ def avg_pool2d(
     Example:
         >>> x = fastnn.arange(16.0).reshape((1, 4, 4))
         >>> fastnn.avg_pool2d(x, 2)
-        tensor([[[ 2.5000,  4.5000],
-                 [10.5000, 12.5000]]])
+        tensor([[[ 2.5,  4.5],
+                 [10.5, 12.5]]])
     """
     return _avg(
         2,
@@ -365,7 +365,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
         adaptive_avg_pool2d.
     Example:
         >>> fastnn.adaptive_avg_pool1d(fastnn.tensor([[1.0, 5.0, 2.0]]), 2)
-        tensor([[3.0000, 3.5000]])
+        tensor([[3. , 3.5]])
     """
     return _adaptive_avg(1, input, output_size)
 
@@ -384,7 +384,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     Raises: ValueError for empty planes and sizes below 0; TypeError for integers.
     Example:
         >>> fastnn.adaptive_avg_pool2d(fastnn.arange(6.0).reshape((1, 2, 3)), 1)
-        tensor([[[2.5000]]])
+        tensor([[[2.5]]])
     """
     return _adaptive_avg(2, input, output_size)
 

@@ -377,8 +377,7 @@ def _channels(
 ) -> Tensor:
     """input (n, c, ...) with each channel 0 with probability p, else over 1 - p."""
     each = full((*input.shape[:2], *(1,) * (input.ndim - 2)), 1, dtype=input.dtype)
-    mask = _dropout(_state(generator), each, p)[1]
-    y: Tensor = _where(mask, _mul(input, 1 / (1 - p) if p < 1 else 0.0), 0.0)
+    y: Tensor = _mul(input, _dropout(_state(generator), each, p)[0])
     return _copy_(input, y) if inplace else y
 
 
@@ -395,7 +394,8 @@ def dropout1d(
 
     Parameters: input : float Tensor (n, c, l) or (c, l). p : probability, 0 to 1. inplace :
         whether the result is written into input.
-    Returns: input's shape and dtype; fresh, or input.
+    Returns: input's shape and dtype; fresh, or input. A product with 0, as in PyTorch:
+        infinities that are dropped become NaN.
     Gradient: gy / (1 - p) where kept, else 0.
     Raises: ValueError for p out of range or another shape; TypeError for integers.
     Source: Tompson et al., arXiv:1411.4280, section 3.2.

@@ -102,7 +102,7 @@ def interpolate(
     Example:
         >>> x = fastnn.tensor([[[1.0, 3.0]]])
         >>> fastnn.interpolate(x, 4, mode="linear")
-        tensor([[[1.0000, 1.5000, 2.5000, 3.0000]]])
+        tensor([[[1. , 1.5, 2.5, 3. ]]])
     """
     expect_tensors("interpolate", input=input)
     dims = input.ndim - 2
