@@ -13,4 +13,7 @@
 #include "kernels/gemm.inc.h"
 #include "kernels/conv.inc.h"
 #include "kernels/winograd.inc.h"
+#include "kernels/pool.inc.h"
+#include "kernels/pool_avg.inc.h"
+#include "kernels/resize.inc.h"
 #include "kernels/peak.inc.h"
