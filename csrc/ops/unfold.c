@@ -157,14 +157,14 @@ static void unfold_rows(void *context, int64_t lo, int64_t hi) {
         memset(y, 0, (size_t)(top * w->out * size));
         for (ptrdiff_t o = top; o < bottom; o++) {
             char *to = y + o * w->out * size;
-            const ptrdiff_t i = o * h->stride - h->padding + u * h->dilation;
+            const ptrdiff_t line = o * h->stride - h->padding + u * h->dilation;
             const ptrdiff_t k = left * s - w->padding + v * w->dilation;
             memset(to, 0, (size_t)(left * size));
             memset(to + right * size, 0, (size_t)((w->out - right) * size));
             if (n == 0) {
                 continue;
             }
-            const char *at = x + (i * w->in + k) * size;
+            const char *at = x + (line * w->in + k) * size;
             to += left * size;
             if (s == 1) {
                 memcpy(to, at, (size_t)(n * size));

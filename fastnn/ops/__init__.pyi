@@ -106,6 +106,10 @@ from fastnn.ops.losses import kl_div as kl_div
 from fastnn.ops.losses import l1_loss as l1_loss
 from fastnn.ops.losses import mse_loss as mse_loss
 from fastnn.ops.losses import smooth_l1_loss as smooth_l1_loss
+from fastnn.ops.normalization import batch_norm as batch_norm
+from fastnn.ops.normalization import group_norm as group_norm
+from fastnn.ops.normalization import instance_norm as instance_norm
+from fastnn.ops.normalization import layer_norm as layer_norm
 from fastnn.ops.padding import pad as pad
 from fastnn.ops.patches import fold as fold
 from fastnn.ops.patches import unfold as unfold
