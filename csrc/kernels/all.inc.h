@@ -9,5 +9,6 @@
 #include "kernels/softmax.inc.h"
 #include "kernels/random.inc.h"
 #include "kernels/step.inc.h"
+#include "kernels/warp.inc.h"
 #include "kernels/gemm.inc.h"
 #include "kernels/peak.inc.h"

@@ -57,6 +57,11 @@ INFER(permutation)
 INFER(dropout)
 INFER(bernoulli)
 INFER(step)
+INFER(grid_sample)
+INFER(grid_sample_input)
+INFER(grid_sample_grid)
+INFER(affine_sample)
+INFER(filter2)
 #undef INFER
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
@@ -69,6 +74,7 @@ WORKSPACE(linear)
 WORKSPACE(cross_entropy)
 WORKSPACE(cross_entropy_backward)
 WORKSPACE(nll)
+WORKSPACE(filter2)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
@@ -109,6 +115,11 @@ RUN(permutation)
 RUN(dropout)
 RUN(bernoulli)
 RUN(step)
+RUN(grid_sample)
+RUN(grid_sample_input)
+RUN(grid_sample_grid)
+RUN(affine_sample)
+RUN(filter2)
 #undef RUN
 
 /* Optimizers, see optim.c. */

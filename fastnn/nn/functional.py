@@ -40,8 +40,10 @@ from fastnn.ops.softmax import (
     softmax,
     softmin,
 )
+from fastnn.ops.warping import affine_grid, grid_sample
 
 __all__ = [
+    "affine_grid",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -50,6 +52,7 @@ __all__ = [
     "dropout",
     "elu",
     "gelu",
+    "grid_sample",
     "hardsigmoid",
     "hardswish",
     "hardtanh",

@@ -25,6 +25,7 @@ from fastnn.ops import (
     sorting,
     statistics,
     views,
+    warping,
 )
 from fastnn.ops._registry import PUBLIC
 

@@ -23,7 +23,8 @@ _ELEMENT = {
     "cross_entropy": 18, "cross_entropy_backward": 16, "uniform": 12, "normal": 30,
     "dropout": 14, "permutation": 20,
     "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
-    "panels": 0,
+    "panels": 0, "grid_sample": 30, "affine_sample": 30, "grid_sample_input": 30,
+    "grid_sample_grid": 40,
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
 _STEP = {
@@ -59,6 +60,8 @@ def flops(call: Call) -> int:
         if name not in ("matmul", "linear") and call.attrs[0]:
             total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[0]] or "none", 1)
         return total
+    if name == "filter2":
+        return 2 * size * sum(v.shape[1] for v in call.inputs[1:] if v is not None)
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())
     if name in _INPUT:
