@@ -160,9 +160,9 @@ typedef void (*fnn_warp_affine_fn)(ptrdiff_t n, const void *theta, ptrdiff_t row
 typedef void (*fnn_warp_grid_fn)(ptrdiff_t n, const void *grid, ptrdiff_t step,
                                  ptrdiff_t second, const double *scale,
                                  const double *shift, void *at_x, void *at_y);
-/* y[j] = sum_i weights[i] rows[i][j], i < m in order, j < n; added to y unless first. */
+/* y[j] = sum_i weights[i] rows[i][j], i < m in order, j < n. */
 typedef void (*fnn_weighted_rows_fn)(ptrdiff_t n, ptrdiff_t m, const void *weights,
-                                     const void *const *rows, bool first, void *y);
+                                     const void *const *rows, void *y);
 
 /* n rounds of independent fused multiply-adds in registers; returns the flops done and
  * writes one element to sink. For benchmarks. */

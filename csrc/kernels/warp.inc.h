@@ -199,7 +199,11 @@ static void FNN_NAME(warp_grid)(ptrdiff_t n, const void *grid, ptrdiff_t step,
     T *out[2] = {at_x, at_y};
     for (int k = 0; k < 2; k++, g += second) {
         const V factor = v_set1((T)scale[k]), offset = v_set1((T)shift[k]);
-        if (step != 1) {
+        if (step == 2) { /* as grids mostly lie; the compiler then shuffles */
+            for (ptrdiff_t i = 0; i < n; i++) {
+                out[k][i] = g[i * 2];
+            }
+        } else if (step != 1) {
             for (ptrdiff_t i = 0; i < n; i++) {
                 out[k][i] = g[i * step];
             }
@@ -215,12 +219,11 @@ static void FNN_NAME(warp_grid)(ptrdiff_t n, const void *grid, ptrdiff_t step,
 /* Columns [j, j + n) in `wide` vectors. */
 FNN_INLINE void FNN_NAME(weighted_block)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t m,
                                          const T *weights, const void *const *rows,
-                                         bool first, T *y, const int wide) {
+                                         T *y, const int wide) {
     V sum[4];
     const ptrdiff_t tail = n - (wide - 1) * LANES;
     for (int k = 0; k < wide; k++) {
-        const ptrdiff_t count = k == wide - 1 ? tail : LANES;
-        sum[k] = first ? v_zero() : v_loadn(y + j + k * LANES, count);
+        sum[k] = v_zero();
     }
     for (ptrdiff_t i = 0; i < m; i++) {
         const V weight = v_set1(weights[i]);
@@ -236,18 +239,18 @@ FNN_INLINE void FNN_NAME(weighted_block)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t m,
     }
 }
 static void FNN_NAME(weighted_rows)(ptrdiff_t n, ptrdiff_t m, const void *weights,
-                                    const void *const *rows, bool first, void *y) {
+                                    const void *const *rows, void *y) {
     for (ptrdiff_t j = 0; j < n; j += 4 * LANES) {
         const ptrdiff_t left = n - j;
         if (left > 3 * LANES) {
             const ptrdiff_t count = left < 4 * LANES ? left : 4 * LANES;
-            FNN_NAME(weighted_block)(j, count, m, weights, rows, first, y, 4);
+            FNN_NAME(weighted_block)(j, count, m, weights, rows, y, 4);
         } else if (left > 2 * LANES) {
-            FNN_NAME(weighted_block)(j, left, m, weights, rows, first, y, 3);
+            FNN_NAME(weighted_block)(j, left, m, weights, rows, y, 3);
         } else if (left > LANES) {
-            FNN_NAME(weighted_block)(j, left, m, weights, rows, first, y, 2);
+            FNN_NAME(weighted_block)(j, left, m, weights, rows, y, 2);
         } else {
-            FNN_NAME(weighted_block)(j, left, m, weights, rows, first, y, 1);
+            FNN_NAME(weighted_block)(j, left, m, weights, rows, y, 1);
         }
     }
 }

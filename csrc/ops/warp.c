@@ -131,26 +131,29 @@ static void set_options(job *j, int mode, int padding, int coordinates, double f
     j->fill = fill;
 }
 
+static void copy_element(char *to, const char *from, ptrdiff_t size) {
+    if (size == 4) {
+        memcpy(to, from, 4);
+    } else {
+        memcpy(to, from, 8);
+    }
+}
+
 /* Positions [start, start + n) of image k. */
 static void positions(const job *j, int64_t k, int64_t start, ptrdiff_t n, void *at_x,
                       void *at_y) {
     const int dtype = j->x->dtype, f64 = FNN_F64(dtype);
     const ptrdiff_t size = fnn_dtype_size(dtype);
+    double theta[6]; /* room for either dtype */
+    if (j->theta) {
+        fnn_gather(theta, dtype, j->theta, 6 * k, 6);
+    }
     for (ptrdiff_t done = 0; done < n;) {
         const int64_t row = (start + done) / j->columns;
         const int64_t column = (start + done) % j->columns;
         const ptrdiff_t m = fnn_min64(n - done, j->columns - column);
         char *x = (char *)at_x + done * size, *y = (char *)at_y + done * size;
         if (j->theta) {
-            const fnn_tensor *t = j->theta;
-            double theta[6];
-            const ptrdiff_t at = k * t->stride[0];
-            for (int e = 0; e < 6; e++) {
-                memcpy(
-                    (char *)theta + e * size,
-                    t->data + (at + e / 3 * t->stride[1] + e % 3 * t->stride[2]) * size,
-                    (size_t)size);
-            }
             fnn_k->warp_affine[f64](m, theta, row, column, x, y);
         } else {
             const fnn_tensor *g = j->grid;
@@ -210,7 +213,7 @@ static void sample_blocks(void *context, int64_t lo, int64_t hi) {
                                              BLOCK * 8 / (ptrdiff_t)size, j->scale,
                                              shift, at[0], at[1]);
             for (ptrdiff_t e = 0; e < 2 * w.n; e++) {
-                memcpy(out + e * size, (char *)at[e % 2] + e / 2 * size, (size_t)size);
+                copy_element(out + e * size, (char *)at[e % 2] + e / 2 * size, size);
             }
         }
     }
@@ -373,12 +376,10 @@ fnn_status fnn_run_affine_sample(fnn_call *c) {
 
 /* ---- filter2 ------------------------------------------------------------------------ */
 
-#define TAPS 64 /* rows a kernel is given at once */
-
 typedef struct {
     const fnn_tensor *x, *along, *down, *y;
     char *workspace;
-    ptrdiff_t each; /* elements of the workspace a plane has */
+    ptrdiff_t each; /* bytes of it that a plane has */
 } filter_job;
 
 fnn_status fnn_infer_filter2(fnn_call *c) {
@@ -399,19 +400,25 @@ fnn_status fnn_infer_filter2(fnn_call *c) {
     return fnn_check_size(c, &c->out[0]);
 }
 
-/* a plane: the rows filtered, and one with its ends */
-static ptrdiff_t plane_room(const fnn_tensor *x, const fnn_tensor *along) {
-    return (x->shape[2] + 1) * x->shape[3] + along->shape[1] - 1;
+/* Of a plane: where the rows begin that each filter adds up, the rows filtered, and one with
+ * its ends. */
+static ptrdiff_t plane_room(const fnn_call *c) {
+    const fnn_tensor *x = c->in[0];
+    const ptrdiff_t h = x->shape[2], w = x->shape[3], size = fnn_dtype_size(x->dtype);
+    const ptrdiff_t along = c->in[1]->shape[1], down = c->in[2]->shape[1];
+    const ptrdiff_t elements = ((h + 1) * w + along) * size;
+    return (along + h + down) * (ptrdiff_t)sizeof(void *) + (elements + 7) / 8 * 8;
 }
 
 int64_t fnn_workspace_filter2(const fnn_call *c) {
-    const fnn_tensor *x = c->in[0];
-    return x->shape[0] * x->shape[1] * plane_room(x, c->in[1]) *
-           fnn_dtype_size(x->dtype);
+    return c->in[0]->shape[0] * c->in[0]->shape[1] * plane_room(c);
 }
 
 /* i in [0, n), mirrored at the middles of the first and last as often as it takes */
 static int64_t mirrored(int64_t i, int64_t n) {
+    if (i >= 0 && i < n) {
+        return i;
+    }
     if (n == 1) {
         return 0;
     }
@@ -420,56 +427,53 @@ static int64_t mirrored(int64_t i, int64_t n) {
     return i < n ? i : 2 * (n - 1) - i;
 }
 
-static void filter_plane(const filter_job *j, int64_t image, int64_t channel) {
+static void filter_plane(const filter_job *j, int64_t image, int64_t plane) {
     const fnn_tensor *x = j->x;
     const int dtype = x->dtype;
     const ptrdiff_t size = fnn_dtype_size(dtype), h = x->shape[2], w = x->shape[3];
     const ptrdiff_t along = j->along->shape[1], down = j->down->shape[1];
-    const int64_t plane = image * x->shape[1] + channel;
-    char *rows = j->workspace + plane * j->each * size, *ends = rows + h * w * size;
-    char *y = j->y->data + plane * h * w * size;
-    const char *weights = j->along->data + image * along * size;
-    const void *taps[TAPS];
+    const ptrdiff_t side = along / 2, row = w * size;
+    const bool direct = fnn_is_contiguous(x);
+    const void **shifted = (const void **)(void *)(j->workspace + plane * j->each);
+    const void **below = shifted + along;
+    char *rows = (char *)(below + h + down), *wide = rows + h * row;
     fnn_weighted_rows_fn sum = fnn_k->weighted_rows[FNN_F64(dtype)];
-    for (ptrdiff_t i = 0; i < h; i++) {
-        char *inner = ends + along / 2 * size;
-        fnn_gather(inner, dtype, x, (plane * h + i) * w, w);
-        for (ptrdiff_t k = 1; k <= along / 2; k++) {
-            memcpy(inner - k * size, inner + mirrored(-k, w) * size, (size_t)size);
-            memcpy(inner + (w - 1 + k) * size, inner + mirrored(w - 1 + k, w) * size,
-                   (size_t)size);
-        }
-        for (ptrdiff_t k = 0; k < along; k += TAPS) {
-            const ptrdiff_t m = fnn_min64(TAPS, along - k);
-            for (ptrdiff_t t = 0; t < m; t++) {
-                taps[t] = ends + (k + t) * size;
-            }
-            sum(w, m, weights + k * size, taps, k == 0, rows + i * w * size);
-        }
+    for (ptrdiff_t k = 0; k < along; k++) {
+        shifted[k] = wide + k * size;
     }
-    weights = j->down->data + image * down * size;
+    for (ptrdiff_t i = 0; i < h + down - 1; i++) {
+        below[i] = rows + mirrored(i - down / 2, h) * row;
+    }
+    char *inner = wide + side * size;
     for (ptrdiff_t i = 0; i < h; i++) {
-        for (ptrdiff_t k = 0; k < down; k += TAPS) {
-            const ptrdiff_t m = fnn_min64(TAPS, down - k);
-            for (ptrdiff_t t = 0; t < m; t++) {
-                taps[t] = rows + mirrored(i + k + t - down / 2, h) * w * size;
-            }
-            sum(w, m, weights + k * size, taps, k == 0, y + i * w * size);
+        if (direct) {
+            memcpy(inner, x->data + (plane * h + i) * row, (size_t)row);
+        } else {
+            fnn_gather(inner, dtype, x, (plane * h + i) * w, w);
         }
+        for (ptrdiff_t k = 1; k <= side; k++) {
+            copy_element(inner - k * size, inner + mirrored(-k, w) * size, size);
+            copy_element(inner + (w - 1 + k) * size,
+                         inner + mirrored(w - 1 + k, w) * size, size);
+        }
+        sum(w, along, j->along->data + image * along * size, shifted, rows + i * row);
+    }
+    for (ptrdiff_t i = 0; i < h; i++) {
+        sum(w, down, j->down->data + image * down * size, below + i,
+            j->y->data + (plane * h + i) * row);
     }
 }
 
 static void filter_planes(void *context, int64_t lo, int64_t hi) {
     const filter_job *j = context;
     for (int64_t i = lo; i < hi; i++) {
-        filter_plane(j, i / j->x->shape[1], i % j->x->shape[1]);
+        filter_plane(j, i / j->x->shape[1], i);
     }
 }
 
 fnn_status fnn_run_filter2(fnn_call *c) {
     const fnn_tensor *x = c->in[0];
-    filter_job j = {x,          c->in[1],     c->in[2],
-                    &c->out[0], c->workspace, plane_room(x, c->in[1])};
+    filter_job j = {x, c->in[1], c->in[2], &c->out[0], c->workspace, plane_room(c)};
     if (fnn_numel(x) > 0) {
         const int64_t taps = j.along->shape[1] + j.down->shape[1];
         fnn_parallel_for(x->shape[0] * x->shape[1],
