@@ -131,8 +131,8 @@ def affine_grid(
     base = np.ones((h, w, 3))
     base[..., 0] = _steps(w, aligned)
     base[..., 1] = _steps(h, aligned)[:, None]
-    base = tensor(base.reshape(h * w, 3), dtype=theta.dtype)
-    grid = _matmul(base, _permute(theta, (0, 2, 1)))
+    places = tensor(base.reshape(h * w, 3), dtype=theta.dtype)
+    grid = _matmul(places, _permute(theta, (0, 2, 1)))
     return _reshape(grid, (n, h, w, 2))
 
 
@@ -344,13 +344,15 @@ def _in_numpy_grid_sample(
     coordinates: int = 0,
     fill: float = 0.0,
 ) -> Any:
-    at_x, _, at_y, _ = _in_numpy_positions(grid, *x.shape[2:], padding, coordinates)
+    at_x, _, at_y, _ = _in_numpy_positions(
+        grid, x.shape[2], x.shape[3], padding, coordinates
+    )
     other = fill if padding == FILL else 0.0
     if mode == NEAREST:
         return _in_numpy_pixels(x, np.round(at_y), np.round(at_x), other)
     column, row = np.floor(at_x), np.floor(at_y)
     dx, dy = (at_x - column)[:, None], (at_y - row)[:, None]
-    y = 0
+    y: Any = 0
     for i in range(2):
         for j in range(2):
             weight = (dy if i else 1 - dy) * (dx if j else 1 - dx)
@@ -406,7 +408,7 @@ def _(
     if mode == NEAREST:
         return np.zeros(grid.shape)
     at_x, slope_x, at_y, slope_y = _in_numpy_positions(
-        grid, *x.shape[2:], padding, coordinates
+        grid, x.shape[2], x.shape[3], padding, coordinates
     )
     other = fill if padding == FILL else 0.0
     column, row = np.floor(at_x), np.floor(at_y)
