@@ -72,9 +72,9 @@ class Transform:
 
 
 class Images:
-    """Images as a float batch, and the way back to what they were.
+    """Images as a batch, and the way back to what they were.
 
-    Attributes: batch : Tensor (n, c, h, w), float32 or float64.
+    Attributes: given : Tensor (n, c, h, w) of their dtype. batch : the same in floats.
     """
 
     def __init__(self, name: str, x: Any) -> None:
@@ -95,14 +95,18 @@ class Images:
                 f"{name}: expected images (h, w), (c, h, w) or (n, c, h, w), got shape "
                 f"{tuple(x.shape)}"
             )
-        t = as_tensor(x)
+        t = as_tensor(x).detach()
         self.whole = kind == "uint8"
-        t = t.float() if self.whole else t.detach()
-        self.batch: Tensor = t.reshape((1,) * (4 - self.ndim) + tuple(t.shape))
+        self.given: Tensor = t.reshape((1,) * (4 - self.ndim) + tuple(t.shape))
+
+    @property
+    def batch(self) -> Tensor:
+        """The images as floats: uint8 as float32."""
+        return self.given.float() if self.whole else self.given
 
     def back(self, y: Tensor) -> Any:
         """A batch as the images came: their dimensions, dtype and kind."""
-        if self.whole:
+        if self.whole and y.is_floating_point():
             y = y.round().clamp(0, 255).to(fastnn.uint8)
         if self.ndim == 2 and y.shape[1] == 1:
             y = y.reshape(y.shape[2:])
@@ -217,6 +221,15 @@ class RandomApply(Transform):
         super().__init__(generator)
         self.transforms = callables("RandomApply", transforms)
         self.p = checks.probability("RandomApply", p)
+
+    def __call__(self, *inputs: Any) -> Any:
+        if not inputs:
+            raise TypeError("RandomApply: expected images, got nothing")
+        images = Images("RandomApply", inputs[0])
+        with fastnn.no_grad():
+            x = images.given  # of their dtype: the transforms convert for themselves
+            y = images.back(self.apply(x, self.make_params(x.shape)))
+        return y if len(inputs) == 1 else (y, *inputs[1:])
 
     def make_params(self, shape: tuple[int, ...]) -> Any:
         """The numbers of the images that are changed (NumPy, int64)."""

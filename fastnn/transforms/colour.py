@@ -171,7 +171,7 @@ class GaussianNoise(Transform):
 
     def apply(self, x: Tensor, params: Any) -> Tensor:
         """x + params"""
-        y = x + params.to(x.dtype)
+        y: Tensor = x + params.to(x.dtype)
         return y.clamp(0.0, 1.0) if self.clip else y
 
 

@@ -53,15 +53,16 @@ def sine_and_cosine(degrees: Any) -> tuple[Any, Any]:
     quarters = np.round(degrees / 90)
     r = (degrees - 90 * quarters) * (math.pi / 180)
     square = r * r
-    sine = cosine = np.ones_like(r)
-    for k in range(19, 1, -2):
-        sine = 1 - square / (k * (k - 1)) * sine
-        cosine = 1 - square / ((k - 1) * (k - 2)) * cosine
-    sine = r * sine
+    sine, cosine = np.zeros_like(r), np.zeros_like(r)
+    for k in range(18, -1, -2):  # Horner's rule
+        sign = 1 - k % 4
+        cosine = cosine * square + sign / math.factorial(k)
+        sine = sine * square + sign / math.factorial(k + 1)
+    sine *= r
     turn = np.mod(quarters, 4)
-    s = np.select([turn == 0, turn == 1, turn == 2], [sine, cosine, -sine], -cosine)
-    c = np.select([turn == 0, turn == 1, turn == 2], [cosine, -sine, -cosine], sine)
-    return s, c
+    odd, back = turn % 2 == 1, turn >= 2
+    s, c = np.where(odd, cosine, sine), np.where(odd, -sine, cosine)
+    return np.where(back, -s, s), np.where(back, -c, c)
 
 
 def inverse_affine(
@@ -80,9 +81,7 @@ def inverse_affine(
         angles in degrees.
     Returns: NumPy (n, 2, 3), float64.
     """
-    s, c = sine_and_cosine(angle)
-    sx, cx = sine_and_cosine(shear[:, 0])
-    sy, cy = sine_and_cosine(shear[:, 1])
+    (s, sx, sy), (c, cx, cy) = sine_and_cosine(np.stack([angle, *shear.T]))
     tan_x, tan_y = sx / cx, sy / cy
     # R Y X, whose determinant is 1; its inverse exchanges the diagonal
     a, b = c + s * tan_y, -s
