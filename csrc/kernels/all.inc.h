@@ -10,6 +10,7 @@
 #include "kernels/normalise.inc.h"
 #include "kernels/random.inc.h"
 #include "kernels/step.inc.h"
+#include "kernels/warp.inc.h"
 #include "kernels/gemm.inc.h"
 #include "kernels/conv.inc.h"
 #include "kernels/winograd.inc.h"

@@ -79,6 +79,11 @@ INFER(permutation)
 INFER(dropout)
 INFER(bernoulli)
 INFER(step)
+INFER(grid_sample)
+INFER(grid_sample_input)
+INFER(grid_sample_grid)
+INFER(affine_sample)
+INFER(filter2)
 #undef INFER
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
@@ -101,6 +106,7 @@ WORKSPACE(max_pool)
 WORKSPACE(max_pool_backward)
 WORKSPACE(avg_pool)
 WORKSPACE(avg_pool_backward)
+WORKSPACE(filter2)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
@@ -159,6 +165,11 @@ RUN(permutation)
 RUN(dropout)
 RUN(bernoulli)
 RUN(step)
+RUN(grid_sample)
+RUN(grid_sample_input)
+RUN(grid_sample_grid)
+RUN(affine_sample)
+RUN(filter2)
 #undef RUN
 
 /* Optimizers, see optim.c. */

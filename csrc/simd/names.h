@@ -32,6 +32,9 @@
  *                               end of the lane's exponent and the start of its fraction,
  *                               bits 21 to 24 (f32), 51 to 53 (f64), so that from v to
  *                               16 v each quarter (half) of an octave has its own
+ *   at(p,ld,row,col,m,other)    m ? p[row * ld + col] : other; where m, row and col are
+ *                               integral and the index is from 0 to 2^31 - 1; elsewhere
+ *                               nothing is read. 0 <= ld < 2^31
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
@@ -95,6 +98,7 @@
 #define v_ldexp FNN_VFN(_ldexp)
 #define v_split FNN_VFN(_split)
 #define v_lookup FNN_VFN(_lookup)
+#define v_at FNN_VFN(_at)
 #define v_hsum FNN_VFN(_hsum)
 #define v_hmax FNN_VFN(_hmax)
 #define v_hmin FNN_VFN(_hmin)

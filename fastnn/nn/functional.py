@@ -64,12 +64,14 @@ from fastnn.ops.softmax import (
     softmax,
     softmin,
 )
+from fastnn.ops.warping import affine_grid, grid_sample
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
@@ -89,6 +91,7 @@ __all__ = [
     "feature_dropout",
     "fold",
     "gelu",
+    "grid_sample",
     "group_norm",
     "hardsigmoid",
     "hardswish",

@@ -31,6 +31,7 @@ from fastnn.ops import (
     sorting,
     statistics,
     views,
+    warping,
 )
 from fastnn.ops._registry import PUBLIC
 

@@ -216,3 +216,5 @@ from fastnn.ops.views import tile as tile
 from fastnn.ops.views import transpose as transpose
 from fastnn.ops.views import unbind as unbind
 from fastnn.ops.views import unsqueeze as unsqueeze
+from fastnn.ops.warping import affine_grid as affine_grid
+from fastnn.ops.warping import grid_sample as grid_sample

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,8 +94,24 @@ def set_rng_state(state: Tensor) -> None:
     default_generator.set_state(state)
 
 
+_here = threading.local()  # generator: what stands for the default one on a thread
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """What draws without a generator of its own on this thread takes this one."""
+    before = getattr(_here, "generator", None)
+    _here.generator = generator
+    try:
+        yield
+    finally:
+        _here.generator = before
+
+
 def _state(generator: Generator | None) -> Tensor:
-    return (default_generator if generator is None else generator).state
+    if generator is None:
+        generator = getattr(_here, "generator", None) or default_generator
+    return generator.state
 
 
 @public()

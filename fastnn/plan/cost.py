@@ -25,7 +25,8 @@ _ELEMENT = {
     "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
     "panels": 0, "batch_norm": 8, "batch_norm_backward": 10, "scale_shift": 2,
     "layer_norm": 8, "layer_norm_backward": 12, "group_norm": 8, "group_norm_backward": 10,
-    "max_pool_index": 0, "max_pool_gather": 0, "pad": 0, "unfold": 0,
+    "max_pool_index": 0, "max_pool_gather": 0, "pad": 0, "unfold": 0, "grid_sample": 30,
+    "affine_sample": 30, "grid_sample_input": 30, "grid_sample_grid": 40,
 }  # fmt: skip
 # where kernel and adaptive are among the attributes of what has windows
 _WINDOWS = {
@@ -77,6 +78,8 @@ def flops(call: Call) -> int:
     if name in ("resize", "resize_backward"):
         linear = call.attrs[1] == 1
         return max(size, _size(first)) * (6 if linear else int(name != "resize"))
+    if name == "filter2":
+        return 2 * size * sum(v.shape[1] for v in call.inputs[1:] if v is not None)
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())
     if name in _INPUT:

@@ -41,6 +41,7 @@ from samples import (
     sorting,
     statistics,
     views,
+    warping,
 )
 from samples._rows import ROWS as ROWS
 from samples._rows import Hostile as Hostile
