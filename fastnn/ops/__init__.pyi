@@ -100,6 +100,10 @@ from fastnn.ops.losses import kl_div as kl_div
 from fastnn.ops.losses import l1_loss as l1_loss
 from fastnn.ops.losses import mse_loss as mse_loss
 from fastnn.ops.losses import smooth_l1_loss as smooth_l1_loss
+from fastnn.ops.normalization import batch_norm as batch_norm
+from fastnn.ops.normalization import group_norm as group_norm
+from fastnn.ops.normalization import instance_norm as instance_norm
+from fastnn.ops.normalization import layer_norm as layer_norm
 from fastnn.ops.products import addmm as addmm
 from fastnn.ops.products import bmm as bmm
 from fastnn.ops.products import dot as dot
