@@ -88,11 +88,10 @@ static job plan(const fnn_conv_args *g, bool turned) {
     const int64_t bytes = POINTS * LANES * j.groups * (int64_t)sizeof(float);
     int64_t most = fnn_winograd_max((j.outside ? MANY_BYTES : BLOCK_BYTES) / bytes, 1);
     const int64_t mr = fnn_k->winograd[0]->mr;
-    if (most > mr) { /* whole products, and whole rows of tiles */
-        most -= most % mr;
-    }
-    if (j.side.cols > 0 && j.side.cols <= most) {
+    if (j.side.cols > 0 && j.side.cols <= most) { /* whole rows, or whole products */
         most -= most % j.side.cols;
+    } else if (mr <= most) {
+        most -= most % mr;
     }
     j.block = fnn_winograd_min(most, j.tiles);
     const double work = (double)j.tiles * POINTS * (double)(j.co * j.side.channels);

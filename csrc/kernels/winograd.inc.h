@@ -216,17 +216,25 @@ GEMM_INLINE void FNN_NAME(winograd_scatter)(const fnn_winograd_out *s, const T *
             }
         }
         v_transpose(r);
-        if (n == WG && s->channels == WG && act <= FNN_ACT_RELU && residual == NULL) {
+        if (n < WG) {
+            for (ptrdiff_t l = 0; l < s->channels; l++) {
+                const ptrdiff_t to = p + l * s->y_channel;
+                V z = r[l];
+                z = residual == NULL ? z : v_add(z, v_loadn(residual + to, n));
+                v_storen(y + to, FNN_NAME(gemm_act)(z, act), n);
+            }
+        } else if (s->channels == WG && act <= FNN_ACT_RELU) {
             WG_UNROLL(16)
             for (int l = 0; l < WG; l++) {
-                v_store(y + p + l * s->y_channel, FNN_NAME(gemm_act)(r[l], act));
+                const ptrdiff_t to = p + l * s->y_channel;
+                const V z = residual == NULL ? r[l] : v_add(r[l], v_load(residual + to));
+                v_store(y + to, FNN_NAME(gemm_act)(z, act));
             }
         } else {
             for (ptrdiff_t l = 0; l < s->channels; l++) {
                 const ptrdiff_t to = p + l * s->y_channel;
-                const V z = residual == NULL ? r[l]
-                                             : v_add(r[l], v_loadn(residual + to, n));
-                v_storen(y + to, FNN_NAME(gemm_act)(z, act), n);
+                const V z = residual == NULL ? r[l] : v_add(r[l], v_load(residual + to));
+                v_store(y + to, FNN_NAME(gemm_act)(z, act));
             }
         }
     }
@@ -489,15 +497,28 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
             }
         }
     }
-    for (ptrdiff_t q = 0; q < 9 * s->channels; q += WG) {
+    T *to = s->weight;
+    for (ptrdiff_t q = 0; q < 9 * s->channels; q += WG, to += WG) {
         const ptrdiff_t left = 9 * s->channels - q;
         V r[WG];
+        if (left >= WG && s->lanes == WG) {
+            WG_UNROLL(16)
+            for (int l = 0; l < WG; l++) {
+                r[l] = v_load(scratch + (q + l) * WG);
+            }
+            v_transpose(r);
+            WG_UNROLL(16)
+            for (int l = 0; l < WG; l++) {
+                v_store(to + l * s->lane, r[l]);
+            }
+            continue;
+        }
         for (ptrdiff_t l = 0; l < WG; l++) {
             r[l] = l < left ? v_load(scratch + (q + l) * WG) : v_zero();
         }
         v_transpose(r);
         for (ptrdiff_t l = 0; l < s->lanes; l++) {
-            v_storen((T *)s->weight + q + l * s->lane, r[l], left < WG ? left : WG);
+            v_storen(to + l * s->lane, r[l], left < WG ? left : WG);
         }
     }
 }
