@@ -10,4 +10,5 @@
 #include "kernels/random.inc.h"
 #include "kernels/step.inc.h"
 #include "kernels/gemm.inc.h"
+#include "kernels/depthwise.inc.h"
 #include "kernels/peak.inc.h"

@@ -75,6 +75,10 @@ SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm256_maskstore_ps(p, LOW32(n, 0), v.a);
     _mm256_maskstore_ps(p + 8, LOW32(n, 8), v.b);
 }
+SI vf32 f32_keep(vf32 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
+}
 SI vf32 f32_set1(float x) { return (vf32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 SI vf32 f32_zero(void) { return (vf32){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 BINARY(f32_add, vf32, vf32, _mm256_add_ps(x, y))
@@ -245,6 +249,10 @@ SI void f64_stream(double *p, vf64 v) {
 SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm256_maskstore_pd(p, LOW64(n, 0), v.a);
     _mm256_maskstore_pd(p + 4, LOW64(n, 4), v.b);
+}
+SI vf64 f64_keep(vf64 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
 }
 SI vf64 f64_set1(double x) { return (vf64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 SI vf64 f64_zero(void) { return (vf64){_mm256_setzero_pd(), _mm256_setzero_pd()}; }

@@ -22,6 +22,10 @@ SI vf32 f32_loadn(const float *p, ptrdiff_t n) {
 SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, LOW32(n), v);
 }
+SI vf32 f32_keep(vf32 v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
 SI vf32 f32_set1(float x) { return _mm512_set1_ps(x); }
 SI vf32 f32_zero(void) { return _mm512_setzero_ps(); }
 SI vf32 f32_add(vf32 a, vf32 b) { return _mm512_add_ps(a, b); }
@@ -118,6 +122,10 @@ SI vf64 f64_loadn(const double *p, ptrdiff_t n) {
 }
 SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm512_mask_storeu_pd(p, LOW64(n), v);
+}
+SI vf64 f64_keep(vf64 v) {
+    __asm__("" : "+v"(v));
+    return v;
 }
 SI vf64 f64_set1(double x) { return _mm512_set1_pd(x); }
 SI vf64 f64_zero(void) { return _mm512_setzero_pd(); }

@@ -203,6 +203,7 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
             }                                                         \
         }                                                             \
     }                                                                 \
+    SI V P##_keep(V v) { return v; }                                  \
     SI V P##_set1(T x) {                                              \
         V r;                                                          \
         for (int i = 0; i < N; i++) {                                 \

@@ -12,6 +12,8 @@
  *                               64-byte aligned, and fnn_stream_end() comes before others
  *                               may read
  *   set1(x) zero()
+ *   keep(v)                     v, in a register from here on: compilers may otherwise load
+ *                               it again at every use
  *   add sub mul div             one IEEE rounding each
  *   fma(a,b,c) = a*b+c          fnma(a,b,c) = c-a*b   (one rounding)
  *   sqrt neg abs
@@ -70,6 +72,7 @@
 #define v_stream FNN_VFN(_stream)
 #define v_set1 FNN_VFN(_set1)
 #define v_zero FNN_VFN(_zero)
+#define v_keep FNN_VFN(_keep)
 #define v_add FNN_VFN(_add)
 #define v_sub FNN_VFN(_sub)
 #define v_mul FNN_VFN(_mul)

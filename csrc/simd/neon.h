@@ -147,6 +147,7 @@ SI vf64 f64_lookup(const double *table, vf64 v) {
             p[i] = t[i];                                                              \
         }                                                                             \
     }                                                                                 \
+    SI V P##_keep(V v) { return v; }                                                  \
     SI V P##_set1(T x) {                                                              \
         return (V){{vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x)}}; \
     }                                                                                 \
