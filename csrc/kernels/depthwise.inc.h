@@ -12,11 +12,26 @@
 
 /* ---- between planes and scratch --------------------------------------------------- */
 
-DW_INLINE void FNN_NAME(depthwise_pick)(ptrdiff_t n, const T *restrict x,
-                                        T *restrict y, const ptrdiff_t step) {
-    for (ptrdiff_t j = 0; j < n; j++) {
-        y[j] = x[j * step];
+DW_INLINE void FNN_NAME(depthwise_row_copy)(ptrdiff_t n, const T *x, T *y) {
+    ptrdiff_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        v_store(y + j, v_load(x + j));
     }
+    if (j < n) {
+        v_store(y + j, v_loadn(x + j, n - j));
+    }
+}
+
+/* Every second element; the last of what is read is the last that is asked for. */
+DW_INLINE void FNN_NAME(depthwise_row_halve)(ptrdiff_t n, const T *x, T *y) {
+    ptrdiff_t j = 0;
+    for (; j + LANES < n; j += LANES) {
+        v_store(y + j, v_even(v_load(x + 2 * j), v_load(x + 2 * j + LANES)));
+    }
+    const ptrdiff_t left = 2 * (n - j) - 1;
+    V low = v_loadn(x + 2 * j, left < LANES ? left : LANES);
+    V high = left > LANES ? v_loadn(x + 2 * j + LANES, left - LANES) : v_zero();
+    v_storen(y + j, v_even(low, high), n - j);
 }
 
 static void FNN_NAME(depthwise_copy)(ptrdiff_t rows, ptrdiff_t n, const void *from,
@@ -26,17 +41,13 @@ static void FNN_NAME(depthwise_copy)(ptrdiff_t rows, ptrdiff_t n, const void *fr
     T *y = to;
     for (ptrdiff_t i = 0; i < rows; i++, x += x_row, y += y_row) {
         if (step == 1) {
-            ptrdiff_t j = 0;
-            for (; j + LANES <= n; j += LANES) {
-                v_store(y + j, v_load(x + j));
-            }
-            if (j < n) {
-                v_store(y + j, v_loadn(x + j, n - j));
-            }
+            FNN_NAME(depthwise_row_copy)(n, x, y);
         } else if (step == 2) {
-            FNN_NAME(depthwise_pick)(n, x, y, 2);
+            FNN_NAME(depthwise_row_halve)(n, x, y);
         } else {
-            FNN_NAME(depthwise_pick)(n, x, y, step);
+            for (ptrdiff_t j = 0; j < n; j++) {
+                y[j] = x[j * step];
+            }
         }
     }
 }
@@ -63,33 +74,54 @@ DW_INLINE bool FNN_NAME(depthwise_finishes)(const fnn_depthwise_taps *t) {
            t->act == FNN_ACT_RELU;
 }
 
+DW_INLINE void FNN_NAME(depthwise_join_put)(const fnn_depthwise_taps *t, V s,
+                                            ptrdiff_t at, ptrdiff_t n,
+                                            const bool finish) {
+    if (n > 0) {
+        const ptrdiff_t w = n < LANES ? n : LANES;
+        const T *r = t->residual;
+        v_storen((T *)t->y + at,
+                 finish ? FNN_NAME(depthwise_finish)(t, s, r != NULL ? r + at : NULL, w)
+                        : s,
+                 w);
+    }
+}
+
+/* x is scratch with lanes past its end. */
+DW_INLINE void FNN_NAME(depthwise_row_zip)(const fnn_depthwise_taps *t, const T *a,
+                                           const T *b, ptrdiff_t at,
+                                           const bool finish) {
+    const ptrdiff_t n = t->cols;
+    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
+        const V even = v_load(a + j / 2), odd = v_load(b + j / 2);
+        FNN_NAME(depthwise_join_put)(t, v_zip_low(even, odd), at + j, n - j, finish);
+        FNN_NAME(depthwise_join_put)(t, v_zip_high(even, odd), at + j + LANES,
+                                     n - j - LANES, finish);
+    }
+}
+
 static void FNN_NAME(depthwise_join)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                      ptrdiff_t pitch) {
-    const T *restrict x = t->x;
-    T *restrict y = t->y;
-    const T *residual = t->residual;
+    const T *x = t->x;
     const ptrdiff_t n = t->cols;
     const bool finish = FNN_NAME(depthwise_finishes)(t);
-    for (ptrdiff_t i = 0; i < t->rows; i++, x += t->x_row, y += t->y_row) {
-        if (phases == 2) {
-            for (ptrdiff_t j = 0; j < n / 2; j++) {
-                y[2 * j] = x[j];
-                y[2 * j + 1] = x[pitch + j];
-            }
-            if (n % 2 == 1) {
-                y[n - 1] = x[n / 2];
-            }
+    for (ptrdiff_t i = 0; i < t->rows; i++, x += t->x_row) {
+        const ptrdiff_t at = i * t->y_row;
+        T *y = (T *)t->y + at;
+        if (phases == 2 && finish) {
+            FNN_NAME(depthwise_row_zip)(t, x, x + pitch, at, true);
+        } else if (phases == 2) {
+            FNN_NAME(depthwise_row_zip)(t, x, x + pitch, at, false);
         } else {
             for (ptrdiff_t p = 0; p < phases && p < n; p++) {
                 for (ptrdiff_t j = 0; p + j * phases < n; j++) {
                     y[p + j * phases] = x[p * pitch + j];
                 }
             }
-        }
-        for (ptrdiff_t j = 0; finish && j < n; j += LANES) {
-            const ptrdiff_t w = n - j < LANES ? n - j : LANES;
-            const T *r = residual != NULL ? residual + i * t->y_row + j : NULL;
-            v_storen(y + j, FNN_NAME(depthwise_finish)(t, v_loadn(y + j, w), r, w), w);
+            for (ptrdiff_t j = 0; finish && j < n; j += LANES) {
+                const ptrdiff_t w = n - j < LANES ? n - j : LANES;
+                FNN_NAME(depthwise_join_put)(t, v_loadn(y + j, w), at + j, w, true);
+            }
         }
     }
     if (t->act > FNN_ACT_RELU) {

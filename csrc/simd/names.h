@@ -38,6 +38,8 @@
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
  *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
+ *   even(a,b) odd(a,b)          lanes 0, 2, ... and 1, 3, ... of a, then of b
+ *   zip_low(a,b) zip_high(a,b)  a0 b0 a1 b1 ... of the lower halves, of the upper ones
  *   transpose(v)                v[LANES]: rows become columns, in place
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
  *                               goes back, rounding
@@ -102,6 +104,10 @@
 #define v_hmin FNN_VFN(_hmin)
 #define v_mstore FNN_VFN(_mstore)
 #define v_mload FNN_VFN(_mload)
+#define v_even FNN_VFN(_even)
+#define v_odd FNN_VFN(_odd)
+#define v_zip_low FNN_VFN(_zip_low)
+#define v_zip_high FNN_VFN(_zip_high)
 #define v_transpose FNN_VFN(_transpose)
 #define v_unit FNN_VFN(_unit)
 #define v_bits FNN_VFN(_bits)
