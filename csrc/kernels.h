@@ -130,6 +130,61 @@ typedef struct {
 /* x: parameter, gradient, up to FNN_STEP_STATES states or NULL; n elements of each. */
 typedef void (*fnn_step_fn)(ptrdiff_t n, void *const *x, const fnn_step *step);
 
+/* ---- normalisation: see kernels/normalise.inc.h ------------------------------------ */
+
+/* What is in one channel: rows of n elements, ld apart. act is FNN_ACT_NONE or
+ * FNN_ACT_RELU; `stream`: y goes past the caches, its rows are aligned to 64 bytes, and
+ * fnn_stream_end() follows. center is exact in the dtype. */
+typedef struct {
+    ptrdiff_t rows, n, ld;
+    const void *x, *gy;
+    const void *other; /* forward a residual; backward y, or made again if NULL */
+    void *y;           /* backward gx */
+    void *masked;      /* backward, if not NULL: where gy goes that passed act */
+    double center, scale, shift, slope, offset;
+    int act;
+    bool stream;
+    ptrdiff_t ahead; /* so many elements on, memory is asked for */
+} fnn_segments;
+/* sums[0..1]: of d = x - center and of d^2; or backward of gy that passed act, and of that
+ * times d. */
+typedef void (*fnn_segment_sums_fn)(const fnn_segments *s, double *sums);
+/* y = act(fma(x - center, scale, shift) + other); or backward
+ * gx = fma(gy, scale, fma(x - center, slope, offset)). */
+typedef void (*fnn_segments_fn)(const fnn_segments *s);
+
+/* Channels side by side: rows of cols of them, ld apart, and the same numbers for each
+ * (NULL: 0) as vectors. Backward where gy is not NULL. */
+typedef struct {
+    ptrdiff_t rows, cols, ld;
+    const void *x, *gy, *other;
+    void *y, *masked;
+    const void *center, *scale, *shift, *slope, *offset;
+    int act;
+} fnn_columns;
+/* The sums of column j go to sums[j] and sums[step + j]. */
+typedef void (*fnn_column_sums_fn)(const fnn_columns *s, double *sums, ptrdiff_t step);
+typedef void (*fnn_columns_fn)(const fnn_columns *s);
+
+/* y = fma(fma(x - center, scale, shift), weight, bias) along a row; either may be NULL. */
+typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
+                                const void *bias, double center, double scale,
+                                double shift, void *y, bool stream);
+/* sums[0..1]: of g = gy weight and of g (x - center). */
+typedef void (*fnn_norm_row_sums_fn)(ptrdiff_t n, const void *gy, const void *x,
+                                     const void *weight, double center, double *sums);
+/* Rows, ld apart, with constants of their own, in the dtype: center, scale, shift, slope,
+ * offset. gx = fma(gy weight, scale, fma(x - center, slope, offset)); and unless they are
+ * NULL, gw += gy fma(x - center, scale, shift), gb += gy. */
+#define FNN_NORM_CONSTANTS 5
+typedef struct {
+    ptrdiff_t rows, n, ld;
+    const void *gy, *x, *weight, *constants;
+    void *gx, *gw, *gb;
+    bool stream;
+} fnn_norm_rows;
+typedef void (*fnn_norm_rows_fn)(const fnn_norm_rows *s);
+
 /* n rounds of independent fused multiply-adds in registers; returns the flops done and
  * writes one element to sink. For benchmarks. */
 typedef double (*fnn_peak_fn)(ptrdiff_t n, void *sink);
@@ -188,6 +243,58 @@ static inline bool fnn_pages_apart(ptrdiff_t bytes) { return bytes % 4096 == 0; 
 typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
                               const void *bias, ptrdiff_t bias_step,
                               const void *residual, int act);
+
+/* ---- convolution as a GEMM ------------------------------------------------------- */
+
+/* y[i] = x[i * step], i < n */
+typedef void (*fnn_conv_take_fn)(ptrdiff_t n, const void *x, ptrdiff_t step, void *y);
+
+/* Patches into a panel of B: y[p * width + l] for p < k and the l-th of all elements of the
+ * runs, x[offset[p] + base[r] + i], i < length[r]. width is a multiple of the lanes; what
+ * lies past the last run holds any value, also in a vector behind the panel. margin:
+ * whether a vector may be read past every run. */
+typedef struct {
+    ptrdiff_t k, width, runs;
+    const ptrdiff_t *offset, *base, *length;
+    const void *x;
+    void *y;
+    bool margin;
+} fnn_conv_pack;
+typedef void (*fnn_conv_pack_fn)(const fnn_conv_pack *g);
+
+/* What follows the sum, channel by channel of the result: with s the sum,
+ *     y = act(fma(s + bias, scale, shift) + residual). */
+typedef struct {
+    const void *bias;          /* (channels), or NULL */
+    const void *scale, *shift; /* (channels), or both NULL */
+    const void *residual;      /* lies as the result does, or NULL */
+    int act;                   /* fnn_activation */
+} fnn_conv_epilogue;
+
+/* y[i * ldy + j * step] from the sum c[i * ldc + j], i < m, j < n: the results of channels
+ * from `channel` on. y is element `at` of the result. */
+typedef struct {
+    ptrdiff_t m, n, channel;
+    const void *c;
+    ptrdiff_t ldc;
+    void *y;
+    ptrdiff_t ldy, step, at;
+    const fnn_conv_epilogue *epilogue;
+} fnn_conv_finish;
+typedef void (*fnn_conv_finish_fn)(const fnn_conv_finish *g);
+
+/* c[i * ldc + j] (+)= sum over runs, in order, of x[row[i] + base[r] + q] b[p * w + j], q <
+ * length[r], p counting on through the runs; i < m <= mr, j < w, which is n <= nr rounded
+ * up to whole vectors. `first` stores the sum, else it is added. */
+typedef struct {
+    ptrdiff_t m, n, runs;
+    const ptrdiff_t *row, *base, *length;
+    const void *x, *b;
+    void *c;
+    ptrdiff_t ldc;
+    bool first;
+} fnn_conv_rows;
+typedef void (*fnn_conv_rows_fn)(const fnn_conv_rows *t);
 
 typedef struct {
     fnn_tile_fn tile;

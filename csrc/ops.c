@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conv/conv.h"
 #include "cpu.h"
 #include "kernels.h"
 #include "ops/ops.h"

@@ -504,6 +504,12 @@ def view_of(
     strides: tuple[builtins.int, ...],
     offset: builtins.int,
 ) -> Tensor: ...
+def convolution_algorithm(
+    op: Op,
+    dtype: builtins.int,
+    shapes: tuple[tuple[builtins.int, ...], tuple[builtins.int, ...]],
+    attrs: tuple[Any, ...],
+) -> builtins.int: ...
 def run_group(
     calls: Sequence[tuple[Op, Sequence[Any], Sequence[Any]]],
     scratch: Sequence[builtins.bool],

@@ -20,23 +20,15 @@
 #include "core.h"
 #include "kernels.h"
 
-/* What follows the sum, channel by channel of the result: with s the sum,
- *     y = act(fma(s + bias, scale, shift) + residual). */
 typedef struct {
-    const void *bias;          /* (channels), or NULL */
-    const void *scale, *shift; /* (channels), or both NULL */
-    const void *residual;      /* lies as the result does, or NULL */
-    int act;                   /* fnn_activation */
-} fnn_conv_epilogue;
-
-typedef struct {
-    int dtype; /* FNN_FLOAT32 or FNN_FLOAT64 */
+    int dtype;   /* FNN_FLOAT32 or FNN_FLOAT64 */
     int threads; /* most to use; the workspace is made for them */
     int64_t n, groups;
     int64_t ci, h, w;   /* of x */
     int64_t co, oh, ow; /* of y */
     int64_t kh, kw, sh, sw, dh, dw;
-    int64_t top, left; /* zeros before; may be negative, which crops. Those behind follow
+    int64_t top,
+        left; /* zeros before; may be negative, which crops. Those behind follow
                           from oh and ow */
     fnn_conv_epilogue epilogue; /* of forward and input */
 } fnn_conv_args;
@@ -50,19 +42,16 @@ typedef enum {
     FNN_CONV_DEPTHWISE, /* one input channel a group */
 } fnn_conv_algorithm;
 
-typedef enum {
-    FNN_CONV_FORWARD,
-    FNN_CONV_INPUT,
-    FNN_CONV_WEIGHT
-} fnn_conv_direction;
+typedef enum { FNN_CONV_FORWARD, FNN_CONV_INPUT, FNN_CONV_WEIGHT } fnn_conv_direction;
 
 /* Each algorithm, in its file: bytes of workspace, and the run. a and b are what the
  * direction reads: x and weight; gy and weight; x and gy. Sizes may be 0: the result is
  * then zeros, past the epilogue. */
-#define FNN_CONV_ALGORITHM(name)                                                         \
-    int64_t fnn_##name##_workspace(const fnn_conv_args *g, fnn_conv_direction way);      \
-    void fnn_##name##_run(const fnn_conv_args *g, fnn_conv_direction way, const void *a, \
-                          const void *b, void *result, void *workspace);
+#define FNN_CONV_ALGORITHM(name)                                                    \
+    int64_t fnn_##name##_workspace(const fnn_conv_args *g, fnn_conv_direction way); \
+    void fnn_##name##_run(const fnn_conv_args *g, fnn_conv_direction way,           \
+                          const void *a, const void *b, void *result,               \
+                          void *workspace);
 FNN_CONV_ALGORITHM(implicit)
 FNN_CONV_ALGORITHM(winograd)
 FNN_CONV_ALGORITHM(depthwise)

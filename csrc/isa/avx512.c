@@ -13,6 +13,7 @@
 #include "simd/avx512.h"
 #define FNN_ISA avx512
 #define FNN_REDUCE_STRIP 8
+#define FNN_NORM_STRIP 2
 #include "isa/compile.inc.h"
 #ifdef __clang__
 #pragma clang attribute pop

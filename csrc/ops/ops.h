@@ -35,6 +35,9 @@ INFER(matmul)
 INFER(linear)
 INFER(panels)
 INFER(linear_panels)
+INFER(conv)
+INFER(conv_transpose)
+INFER(conv_weight)
 INFER(cat)
 INFER(index_select)
 INFER(index_add)
@@ -52,6 +55,13 @@ INFER(cross_entropy)
 INFER(cross_entropy_backward)
 INFER(nll)
 INFER(nll_backward)
+INFER(batch_norm)
+INFER(batch_norm_backward)
+INFER(scale_shift)
+INFER(layer_norm)
+INFER(layer_norm_backward)
+INFER(group_norm)
+INFER(group_norm_backward)
 INFER(random)
 INFER(permutation)
 INFER(dropout)
@@ -66,9 +76,13 @@ WORKSPACE(argsort)
 WORKSPACE(matmul)
 WORKSPACE(index_select)
 WORKSPACE(linear)
+WORKSPACE(conv)
 WORKSPACE(cross_entropy)
 WORKSPACE(cross_entropy_backward)
 WORKSPACE(nll)
+WORKSPACE(batch_norm)
+WORKSPACE(layer_norm)
+WORKSPACE(layer_norm_backward)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
@@ -86,6 +100,7 @@ RUN(all_finite)
 RUN(matmul)
 RUN(linear)
 RUN(panels)
+RUN(conv)
 RUN(cat)
 RUN(index_select)
 RUN(index_add)
@@ -103,6 +118,11 @@ RUN(cross_entropy)
 RUN(cross_entropy_backward)
 RUN(nll)
 RUN(nll_backward)
+RUN(batch_norm)
+RUN(batch_norm_backward)
+RUN(scale_shift)
+RUN(layer_norm)
+RUN(layer_norm_backward)
 RUN(uniform)
 RUN(normal)
 RUN(permutation)
@@ -140,6 +160,9 @@ fnn_status fnn_expect_integer(const fnn_call *c, int input, const char *name);
 fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x);
 /* t = x without its storage: dtype, shape, contiguous. */
 void fnn_like(fnn_tensor *t, const fnn_tensor *x, int dtype);
+
+/* Which fnn_conv_algorithm a convolution takes, its result being inferred (conv.c). */
+int fnn_conv_chosen(const fnn_call *c);
 
 /* ---- moving data (convert.c, map.c) ------------------------------------------------- */
 

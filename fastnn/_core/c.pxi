@@ -121,6 +121,10 @@ cdef extern from "plan/group.h" nogil:
     int64_t fnn_group_workspace(const fnn_group_plan *p)
     void fnn_group_run(const fnn_group_plan *p, void *workspace)
 
+cdef extern from "ops/ops.h" nogil:
+    fnn_status fnn_run_conv(fnn_call *c)
+    int fnn_conv_chosen(const fnn_call *c)
+
 cdef extern from "cpu.h" nogil:
     const char *fnn_isa_name()
     fnn_status fnn_isa_select(const char *name, fnn_error *err)

@@ -51,6 +51,7 @@ include "program.pxi"
 include "replay.pxi"
 include "compiled.pxi"
 include "group.pxi"
+include "convolution.pxi"
 
 
 def _start():

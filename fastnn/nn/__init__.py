@@ -33,6 +33,7 @@ from fastnn.nn.container import (
     ParameterList,
     Sequential,
 )
+from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from fastnn.nn.dropout import AlphaDropout, Dropout
 from fastnn.nn.linear import Identity, Linear
 from fastnn.nn.loss import (
@@ -59,6 +60,10 @@ __all__ = [
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

@@ -19,6 +19,12 @@ from fastnn.ops.activations import (
     softplus,
     tanh,
 )
+from fastnn.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+)
 from fastnn.ops.distances import cosine_similarity, normalize, pairwise_distance
 from fastnn.ops.losses import (
     binary_cross_entropy,
@@ -45,6 +51,10 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",

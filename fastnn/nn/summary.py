@@ -7,6 +7,7 @@ forward() it runs in. So work is counted where it is done, in functional code to
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,10 @@ from fastnn.nn.module import Module
 from fastnn.ops._record import recording
 
 # Multiply-adds of a call, from its inputs and its output: each element of a product is a
-# sum over the last dimension of the first input.
+# sum over the last dimension of the first input, each result of a convolution a sum over
+# a kernel.
 _PRODUCTS = ("matmul", "linear", "linear_act")
+_CONVOLUTIONS = ("conv", "conv_transpose")
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Row:
         parameters : elements of its parameters, trainable or frozen; a parameter of several
             modules counts in the first.
         trainable : those of them that require a gradient.
-        multiply_adds : of matrix products, per sample.
+        multiply_adds : of matrix products and convolutions, per sample.
         parameter_bytes, activation_bytes : memory of its parameters, and of the results
             that it makes per sample, views and changes in place left out.
     """
@@ -254,6 +257,9 @@ def _run(model: Module, samples: list[Tensor], rows: dict[int, Row]) -> set[int]
         row = rows[id(within[-1])]
         if op.name in _PRODUCTS:
             row.multiply_adds += result.numel() * args[0].shape[-1]
+        elif op.name in _CONVOLUTIONS:
+            each = args[0] if op.name == "conv_transpose" else result
+            row.multiply_adds += each.numel() * math.prod(args[1].shape[1:])
         if not {"view", "inplace"} & set(op.flags):
             results = result if isinstance(result, tuple | list) else [result]
             row.activation_bytes += sum(

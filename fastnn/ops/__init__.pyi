@@ -26,6 +26,12 @@ from fastnn.ops.blends import addcdiv as addcdiv
 from fastnn.ops.blends import addcmul as addcmul
 from fastnn.ops.blends import lerp as lerp
 from fastnn.ops.blends import nan_to_num as nan_to_num
+from fastnn.ops.convolution import conv1d as conv1d
+from fastnn.ops.convolution import conv2d as conv2d
+from fastnn.ops.convolution import conv_transpose1d as conv_transpose1d
+from fastnn.ops.convolution import conv_transpose2d as conv_transpose2d
+from fastnn.ops.convolution import is_convolution_precise as is_convolution_precise
+from fastnn.ops.convolution import set_precise_convolution as set_precise_convolution
 from fastnn.ops.copies import clone as clone
 from fastnn.ops.creation import arange as arange
 from fastnn.ops.creation import as_tensor as as_tensor

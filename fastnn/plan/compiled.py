@@ -141,6 +141,7 @@ class CompiledFunction(Compiled):
         key = (
             key_of(structure),
             fastnn.is_grad_enabled(),
+            fastnn.is_convolution_precise(),
             *((_core.dtype_number(x.dtype), tuple(x.shape[1:]), x.ndim) for x in flat),
         )
         family = self._families.setdefault(key, Family(self.dynamic is not False))

@@ -26,6 +26,7 @@ _ELEMENT = {
     "panels": 0,
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
+CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")
 _STEP = {
     "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
     "adam_step": 18, "nadam_step": 24, "radam_step": 22,
@@ -59,6 +60,8 @@ def flops(call: Call) -> int:
         if name not in ("matmul", "linear") and call.attrs[0]:
             total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[0]] or "none", 1)
         return total
+    if name in CONVOLUTIONS:
+        return _convolution_flops(call, size)
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())
     if name in _INPUT:
@@ -66,6 +69,22 @@ def flops(call: Call) -> int:
     elif call.op.lists:
         size = sum(_size(v) for n, v in call.spread() if n in call.op.lists)
     return size * _ELEMENT.get(name, 1)
+
+
+def _convolution_flops(call: Call, size: int) -> int:
+    """Of plain sums, whatever the algorithm: each result of the convolution that the call
+    is, or is a gradient of, sums over a kernel."""
+    a, b = call.inputs[:2]
+    assert a is not None and b is not None
+    name = call.op.name
+    if name == "conv_weight":
+        return 2 * _size(b) * math.prod(call.outputs[0].shape[1:])
+    total = 2 * (_size(a) if name == "conv_transpose" else size)
+    total *= math.prod(b.shape[1:])
+    total += size * sum(v is not None for v in call.inputs[2:])
+    if name == "conv_act" and call.attrs[-1]:
+        total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[-1]] or "none", 1)
+    return total
 
 
 def bytes_moved(call: Call) -> int:

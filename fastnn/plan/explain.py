@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import fastnn
-from fastnn._core import dtype_number
+from fastnn._core import convolution_algorithm, dtype_number
 from fastnn.ops._checks import REDUCTIONS
-from fastnn.plan.cost import ACTIVATION_NAMES, bytes_moved, flops
+from fastnn.ops.convolution import ALGORITHMS
+from fastnn.plan.cost import ACTIVATION_NAMES, CONVOLUTIONS, bytes_moved, flops
 from fastnn.plan.graph import Buffer, Call, Graph, Value
 
 _NAMES: dict[str, dict[int, Any]] = {  # attributes that are codes
@@ -132,13 +133,25 @@ def _columns(call: Call) -> list[str]:
 def attributes(call: Call) -> str:
     """The attributes by name: "dims=(0,) keepdim=False"; no dtype where it is kept."""
     words = []
+    if call.op.name in CONVOLUTIONS:
+        words.append(f"algorithm={_algorithm(call)}")
     for declared, given in zip(call.op.attributes, call.attrs, strict=True):
         name = declared.split(":")[0]
-        if name == "dtype" and given < 0:
+        if name == "algorithm" or (name == "dtype" and given < 0):
             continue
         text = _NAMES[name][given] if name in _NAMES else f"{given!r}"
         words.append(f"{name}={text}")
     return " ".join(words)
+
+
+def _algorithm(call: Call) -> str:
+    """Which algorithm a convolution takes."""
+    a, b = call.inputs[:2]
+    assert a is not None and b is not None
+    chosen = convolution_algorithm(
+        call.op, dtype_number(a.dtype), (a.shape, b.shape), tuple(call.attrs)
+    )
+    return next(name for name, code in ALGORITHMS.items() if code == chosen)
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from samples import (
     activations,
     aggregates,
     blends,
+    convolution,
     copies,
     distances,
     elementwise,

@@ -1,23 +1,27 @@
-"""What follows a matrix product element by element moves into its last pass."""
+"""What follows a product or a convolution element by element moves into its last pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fastnn._core import op_named
 from fastnn.ops.products import ACTIVATIONS
 from fastnn.plan.graph import Call, Graph, Value
 from fastnn.plan.passes._uses import STATIC, Uses, is_row_major, said
 
+_MATMUL, _PERMUTE = op_named("matmul"), op_named("permute")
 _LINEAR, _LINEAR_ACT = op_named("linear"), op_named("linear_act")
-_PERMUTE = op_named("permute")
-_RESIDUAL = "residual" in _LINEAR_ACT.inputs
+_CONV, _CONV_ACT = op_named("conv"), op_named("conv_act")
+_HEADS = (_MATMUL, _LINEAR, _LINEAR_ACT, _CONV, _CONV_ACT)
+_LAYER = len(_CONV.attributes)  # attributes that both rows have
 
 
 def epilogue(graph: Graph, inference: bool) -> None:
     """A product and then a bias, a residual of its shape, an activation, in this order,
-    each the only reader of what was before, or written over it: one linear_act. It stands
-    where the last of them stood, if nothing in between writes what it reads."""
+    each the only reader of what was before, or written over it: one linear_act. Likewise a
+    convolution, scale and shift of its channels, a residual, an activation: one conv_act.
+    It stands where the last of them stood, if nothing in between writes what it reads."""
     uses = Uses(graph)
     calls: list[Call | None] = list(graph.calls)
     views: dict[int, Call] = {}
@@ -53,45 +57,79 @@ def epilogue(graph: Graph, inference: bool) -> None:
             graph.calls += [views[k], slot] if k in views else [slot]
 
 
-Epilogue = tuple[Value | None, Value | None, int]  # bias, residual, activation
+@dataclass(frozen=True, slots=True)
+class _Epilogue:
+    """activation(fma(sum + bias, scale, shift) + residual); scale and shift are those of
+    channels, after a convolution alone."""
+
+    bias: Value | None = None
+    scale: Value | None = None
+    shift: Value | None = None
+    residual: Value | None = None
+    activation: int = 0
 
 
 @dataclass(slots=True)
 class _Product:
-    """A product and its epilogue so far; `following` is what it would be with one more."""
+    """A product or convolution and its epilogue so far; `following` is what it would be
+    with one more."""
 
-    x: Value
-    weight: Value
-    transposed: bool  # weight is (in, out), matmul's second operand
-    epilogue: Epilogue
+    head: Call
+    epilogue: _Epilogue
     result: Value
-    following: Epilogue
+    following: _Epilogue
+
+    @property
+    def is_convolution(self) -> bool:
+        return self.head.op in (_CONV, _CONV_ACT)
+
+    @property
+    def transposed(self) -> bool:
+        """Whether weight is (in, out), matmul's second operand."""
+        return self.head.op is _MATMUL
+
+    @property
+    def weight(self) -> Value:
+        weight = self.head.inputs[1]
+        assert weight is not None
+        return weight
 
     def commit(self, result: Value) -> None:
         self.epilogue, self.result = self.following, result
 
     def call(self, weight: Value, where: str) -> Call:
-        bias, residual, activation = self.epilogue
-        inputs: list[Value | None] = [self.x, weight, bias]
-        if activation == 0 and residual is None:
-            return Call(_LINEAR, inputs, (), [self.result], where=where)
-        if _RESIDUAL:
-            inputs.append(residual)
-        return Call(_LINEAR_ACT, inputs, (activation,), [self.result], where=where)
+        e = self.epilogue
+        inputs: list[Value | None] = [self.head.inputs[0], weight, e.bias]
+        attrs: tuple[Any, ...] = ()
+        plain, fused = _LINEAR, _LINEAR_ACT
+        more = [e.residual]
+        if self.is_convolution:
+            plain, fused = _CONV, _CONV_ACT
+            attrs = tuple(self.head.attrs[:_LAYER])
+            more = [e.scale, e.shift, e.residual]
+        if e.activation == 0 and all(v is None for v in more):
+            return Call(plain, inputs, attrs, [self.result], where=where)
+        return Call(
+            fused, inputs + more, (*attrs, e.activation), [self.result], where=where
+        )
 
 
 def _start(call: Call) -> _Product | None:
     """The product that the call is, if more can follow it."""
-    name = call.op.name
-    if name not in ("matmul", "linear", "linear_act") or call.into:
+    if call.op not in _HEADS or call.into:
         return None
-    x, weight = call.inputs[:2]
-    assert x is not None and weight is not None
-    if len(weight.shape) != 2 or (name == "linear_act" and call.attrs[0] != 0):
+    given: list[Value | None] = [*call.inputs[2:], None, None, None, None]
+    if call.op in (_CONV, _CONV_ACT):
+        bias, scale, shift, residual = given[:4]
+        start = _Epilogue(bias, scale, shift, residual)
+    else:
+        weight = call.inputs[1]
+        if weight is None or len(weight.shape) != 2:
+            return None
+        start = _Epilogue(given[0], residual=given[1])
+    if call.op in (_LINEAR_ACT, _CONV_ACT) and call.attrs[-1] != 0:
         return None
-    bias, residual = [*call.inputs[2:], None, None][:2]
-    start = (bias, residual, 0)
-    return _Product(x, weight, name == "matmul", start, call.outputs[0], start)
+    return _Product(call, start, call.outputs[0], start)
 
 
 def _only_reader(graph: Graph, uses: Uses, v: Value, at: list[int]) -> int | None:
@@ -111,27 +149,36 @@ def _only_reader(graph: Graph, uses: Uses, v: Value, at: list[int]) -> int | Non
 
 def _take(product: _Product, call: Call) -> bool:
     """Whether the call can be the product's next step; it is then in product.following."""
-    y = product.result
-    bias, residual, activation = product.epilogue
-    if activation:
+    y, e = product.result, product.epilogue
+    if e.activation:
         return False
     if call.op.name in ACTIVATIONS:
-        product.following = bias, residual, ACTIVATIONS[call.op.name]
+        product.following = replace(e, activation=ACTIVATIONS[call.op.name])
         return True
-    if call.op.name not in ("add", "add_") or residual is not None:
+    if e.residual is not None:
+        return False
+    if call.op.name == "scale_shift":
+        x, scale, shift, residual = call.inputs
+        if not product.is_convolution or x is not y or e.scale is not None:
+            return False
+        if residual is not None and not is_row_major(residual):
+            return False
+        product.following = _Epilogue(e.bias, scale, shift, residual, call.attrs[0])
+        return True
+    if call.op.name not in ("add", "add_"):
         return False
     a, b = call.inputs
     other = b if a is y else a
     if other is None or other.number is not None or other.dtype is not y.dtype:
         return False
     vector = other.shape == y.shape[-1:] and other.strides == (1,)
-    if bias is None and vector and len(y.shape) > 1:
-        product.following = other, None, 0
+    if e == _Epilogue() and vector and len(y.shape) > 1 and not product.is_convolution:
+        product.following = _Epilogue(bias=other)
         return True
     # what lies still, whatever the batch, has y's shape by chance
     moves = other.buffer.kind not in STATIC
-    if _RESIDUAL and moves and other.shape == y.shape and is_row_major(other):
-        product.following = bias, other, 0
+    if moves and other.shape == y.shape and is_row_major(other):
+        product.following = replace(e, residual=other)
         return True
     return False
 

@@ -1,0 +1,444 @@
+/* Statistics of what is normalised, normalising, and its gradient. See kernels.h.
+ *
+ * Sums are kept in float64, a lane for every lane of the vectors, and lanes join in the
+ * tree of f64_hsum. A segment's tail fills up with what adds nothing. Kernels for segments
+ * take what belongs to one channel, those for columns have channels side by side, and those
+ * for rows have a scale and a shift for each element. */
+
+#define doubles FNN_NAME(doubles)
+typedef struct {
+    vf64 v[IS_F32 ? 2 : 1];
+} doubles;
+
+FNN_INLINE doubles FNN_NAME(widen)(V x) {
+    doubles w;
+#if IS_F32
+    vf32_widen(x, &w.v[0], &w.v[1]);
+#else
+    w.v[0] = x;
+#endif
+    return w;
+}
+FNN_INLINE doubles FNN_NAME(doubles_zero)(void) {
+    doubles w;
+    for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
+        w.v[k] = f64_zero();
+    }
+    return w;
+}
+FNN_INLINE void FNN_NAME(doubles_add)(doubles *sum, V x) {
+    doubles w = FNN_NAME(widen)(x);
+    for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
+        sum->v[k] = f64_add(sum->v[k], w.v[k]);
+    }
+}
+FNN_INLINE double FNN_NAME(doubles_sum)(const doubles *sum) {
+#if IS_F32
+    return f64_hsum(f64_add(sum->v[0], sum->v[1]));
+#else
+    return f64_hsum(sum->v[0]);
+#endif
+}
+/* Adds d = x - center and d^2. */
+FNN_INLINE void FNN_NAME(moment)(V x, const doubles *center, doubles *sum,
+                                 doubles *square) {
+    doubles w = FNN_NAME(widen)(x);
+    for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
+        vf64 d = f64_sub(w.v[k], center->v[k]);
+        sum->v[k] = f64_add(sum->v[k], d);
+        square->v[k] = f64_fma(d, d, square->v[k]);
+    }
+}
+
+FNN_INLINE void FNN_NAME(put_part)(T *y, V v, ptrdiff_t m, const bool whole,
+                                   const bool stream) {
+    if (!whole) {
+        v_storen(y, v, m);
+    } else if (stream) {
+        v_stream(y, v);
+    } else {
+        v_store(y, v);
+    }
+}
+
+/* Runs `step(i, m, whole)` over n elements: whole vectors, then what is left. */
+#define FNN_ALONG(n, step)                       \
+    do {                                         \
+        ptrdiff_t i_ = 0;                        \
+        for (; i_ + LANES <= (n); i_ += LANES) { \
+            step(i_, LANES, true);               \
+        }                                        \
+        if (i_ < (n)) {                          \
+            step(i_, (n) - i_, false);           \
+        }                                        \
+    } while (0)
+#define FNN_GET(p, i, m, whole) ((whole) ? v_load((p) + (i)) : v_loadn((p) + (i), m))
+
+/* ---- segments of one channel --------------------------------------------------------- */
+
+static void FNN_NAME(moments)(const fnn_segments *s, double *sums) {
+    const V center = v_set1((T)s->center);
+    const doubles from = FNN_NAME(widen)(center);
+    doubles sum = FNN_NAME(doubles_zero)(), square = sum;
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        const T *x = (const T *)s->x + r * s->ld;
+#define STEP(i, m, whole)                                             \
+    do {                                                              \
+        V v = FNN_GET(x, i, m, whole);                                \
+        __builtin_prefetch(x + i + s->ahead);                         \
+        v = (whole) ? v : v_sel(FNN_NAME(lanes_below)(m), v, center); \
+        FNN_NAME(moment)(v, &from, &sum, &square);                    \
+    } while (0)
+        FNN_ALONG(s->n, STEP);
+#undef STEP
+    }
+    sums[0] = FNN_NAME(doubles_sum)(&sum);
+    sums[1] = FNN_NAME(doubles_sum)(&square);
+}
+
+FNN_INLINE V FNN_NAME(line)(V x, V center, V scale, V shift) {
+    return v_fma(v_sub(x, center), scale, shift);
+}
+
+FNN_INLINE void FNN_NAME(normalise_as)(const fnn_segments *s, const bool add,
+                                       const int act, const bool stream) {
+    const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
+    const V shift = v_set1((T)s->shift);
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        const T *x = (const T *)s->x + r * s->ld;
+        const T *other = add ? (const T *)s->other + r * s->ld : NULL;
+        T *y = (T *)s->y + r * s->ld;
+#define STEP(i, m, whole)                                                        \
+    do {                                                                         \
+        V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);     \
+        __builtin_prefetch(x + i + s->ahead);                                    \
+        v = add ? v_add(v, FNN_GET(other, i, m, whole)) : v;                     \
+        FNN_NAME(put_part)(y + i, act == FNN_ACT_RELU ? m_relu(v) : v, m, whole, \
+                           stream);                                              \
+    } while (0)
+        FNN_ALONG(s->n, STEP);
+#undef STEP
+    }
+}
+
+/* Calls f(s, flag, act, stream) with constants. */
+#define FNN_CONSTANTS(f, s, flag)                                             \
+    do {                                                                      \
+        const int key_ = ((flag) ? 4 : 0) | ((s)->act ? 2 : 0) | (s)->stream; \
+        switch (key_) {                                                       \
+        case 0:                                                               \
+            f(s, false, FNN_ACT_NONE, false);                                 \
+            break;                                                            \
+        case 1:                                                               \
+            f(s, false, FNN_ACT_NONE, true);                                  \
+            break;                                                            \
+        case 2:                                                               \
+            f(s, false, FNN_ACT_RELU, false);                                 \
+            break;                                                            \
+        case 3:                                                               \
+            f(s, false, FNN_ACT_RELU, true);                                  \
+            break;                                                            \
+        case 4:                                                               \
+            f(s, true, FNN_ACT_NONE, false);                                  \
+            break;                                                            \
+        case 5:                                                               \
+            f(s, true, FNN_ACT_NONE, true);                                   \
+            break;                                                            \
+        case 6:                                                               \
+            f(s, true, FNN_ACT_RELU, false);                                  \
+            break;                                                            \
+        default:                                                              \
+            f(s, true, FNN_ACT_RELU, true);                                   \
+            break;                                                            \
+        }                                                                     \
+    } while (0)
+
+static void FNN_NAME(normalise)(const fnn_segments *s) {
+    FNN_CONSTANTS(FNN_NAME(normalise_as), s, s->other != NULL);
+}
+
+/* gy where y > 0: y is given, or made again as it was made. */
+FNN_INLINE V FNN_NAME(masked)(V gy, V y) {
+    return v_sel(v_lt(v_zero(), y), gy, v_zero());
+}
+
+FNN_INLINE void FNN_NAME(sums_as)(const fnn_segments *s, double *sums, const bool given,
+                                  const int act) {
+    const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
+    const V shift = v_set1((T)s->shift);
+    doubles sum = FNN_NAME(doubles_zero)(), dot = sum;
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        const T *x = (const T *)s->x + r * s->ld, *gy = (const T *)s->gy + r * s->ld;
+        const T *other = given ? (const T *)s->other + r * s->ld : NULL;
+        T *kept = s->masked ? (T *)s->masked + r * s->ld : NULL;
+        ptrdiff_t i = 0;
+#define TERM(at, m, whole, g, p)                                                     \
+    V d##g = v_sub(FNN_GET(x, at, m, whole), center), g = FNN_GET(gy, at, m, whole); \
+    __builtin_prefetch(x + (at) + s->ahead);                                         \
+    __builtin_prefetch(gy + (at) + s->ahead);                                        \
+    if (act == FNN_ACT_RELU) {                                                       \
+        V y##g = given ? FNN_GET(other, at, m, whole) : v_fma(d##g, scale, shift);   \
+        g = FNN_NAME(masked)(g, y##g);                                               \
+        if (kept) {                                                                  \
+            FNN_NAME(put_part)(kept + (at), g, m, whole, false);                     \
+        }                                                                            \
+    }                                                                                \
+    V p = v_mul(g, d##g)
+        for (; i + 2 * LANES <= s->n; i += 2 * LANES) {
+            TERM(i, LANES, true, g, p);
+            TERM(i + LANES, LANES, true, h, q);
+            FNN_NAME(doubles_add)(&sum, v_add(g, h));
+            FNN_NAME(doubles_add)(&dot, v_add(p, q));
+        }
+        for (; i < s->n; i += LANES) {
+            const ptrdiff_t m = s->n - i < LANES ? s->n - i : LANES;
+            TERM(i, m, false, g, p);
+            FNN_NAME(doubles_add)(&sum, g);
+            /* past the end g is 0, and so is p */
+            FNN_NAME(doubles_add)(&dot, p);
+        }
+#undef TERM
+    }
+    sums[0] = FNN_NAME(doubles_sum)(&sum);
+    sums[1] = FNN_NAME(doubles_sum)(&dot);
+}
+
+static void FNN_NAME(normalise_sums)(const fnn_segments *s, double *sums) {
+    if (s->act == FNN_ACT_NONE) {
+        FNN_NAME(sums_as)(s, sums, false, FNN_ACT_NONE);
+    } else if (s->other) {
+        FNN_NAME(sums_as)(s, sums, true, FNN_ACT_RELU);
+    } else {
+        FNN_NAME(sums_as)(s, sums, false, FNN_ACT_RELU);
+    }
+}
+
+FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
+                                  const int act, const bool stream) {
+    const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
+    const V shift = v_set1((T)s->shift), slope = v_set1((T)s->slope);
+    const V offset = v_set1((T)s->offset);
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        const T *x = (const T *)s->x + r * s->ld, *gy = (const T *)s->gy + r * s->ld;
+        const T *other = given ? (const T *)s->other + r * s->ld : NULL;
+        T *gx = (T *)s->y + r * s->ld;
+#define STEP(i, m, whole)                                                           \
+    do {                                                                            \
+        V d = v_sub(FNN_GET(x, i, m, whole), center), g = FNN_GET(gy, i, m, whole); \
+        if (act == FNN_ACT_RELU) {                                                  \
+            V y = given ? FNN_GET(other, i, m, whole) : v_fma(d, scale, shift);     \
+            g = FNN_NAME(masked)(g, y);                                             \
+        }                                                                           \
+        V v = v_fma(g, scale, v_fma(d, slope, offset));                             \
+        FNN_NAME(put_part)(gx + i, v, m, whole, stream);                            \
+    } while (0)
+        FNN_ALONG(s->n, STEP);
+#undef STEP
+    }
+}
+
+static void FNN_NAME(normalise_grad)(const fnn_segments *s) {
+    FNN_CONSTANTS(FNN_NAME(grad_as), s, s->other != NULL);
+}
+
+/* ---- channels side by side ----------------------------------------------------------- */
+
+/* One vector of channels: sums over the rows, a lane each. */
+#define FNN_COLUMN(p, j) (s->p ? FNN_GET((const T *)s->p, j, m, whole) : v_zero())
+
+FNN_INLINE void FNN_NAME(put_doubles)(double *to, const doubles *w, ptrdiff_t m) {
+    for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
+        const ptrdiff_t left = m - k * 8;
+        if (left > 0) {
+            f64_storen(to + k * 8, w->v[k], left < 8 ? left : 8);
+        }
+    }
+}
+
+/* sums[j], sums[step + j]: of d and d^2, or backward of gy and gy d; d = x - center. */
+FNN_INLINE void FNN_NAME(column_sums)(const fnn_columns *s, ptrdiff_t j, ptrdiff_t m,
+                                      const int w, const bool whole, double *sums,
+                                      ptrdiff_t step) {
+    V center[2], scale[2], shift[2];
+    doubles from[2], sum[2], dot[2];
+    for (int k = 0; k < w; k++) {
+        const ptrdiff_t at = j + k * LANES;
+        center[k] = FNN_COLUMN(center, at);
+        scale[k] = FNN_COLUMN(scale, at);
+        shift[k] = FNN_COLUMN(shift, at);
+        from[k] = FNN_NAME(widen)(center[k]);
+        sum[k] = dot[k] = FNN_NAME(doubles_zero)();
+    }
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        for (int k = 0; k < w; k++) {
+            const ptrdiff_t at = r * s->ld + j + k * LANES;
+            V x = FNN_GET((const T *)s->x, at, m, whole);
+            if (!s->gy) {
+                FNN_NAME(moment)(x, &from[k], &sum[k], &dot[k]);
+                continue;
+            }
+            V g = FNN_GET((const T *)s->gy, at, m, whole), d = v_sub(x, center[k]);
+            if (s->act) {
+                V y = s->other ? FNN_GET((const T *)s->other, at, m, whole)
+                               : v_fma(d, scale[k], shift[k]);
+                g = FNN_NAME(masked)(g, y);
+                if (s->masked) {
+                    FNN_NAME(put_part)((T *)s->masked + at, g, m, whole, false);
+                }
+            }
+            FNN_NAME(doubles_add)(&sum[k], g);
+            FNN_NAME(doubles_add)(&dot[k], v_mul(g, d));
+        }
+    }
+    for (int k = 0; k < w; k++) {
+        FNN_NAME(put_doubles)(sums + j + k * LANES, &sum[k], m);
+        FNN_NAME(put_doubles)(sums + step + j + k * LANES, &dot[k], m);
+    }
+}
+
+static void FNN_NAME(normalise_column_sums)(const fnn_columns *s, double *sums,
+                                            ptrdiff_t step) {
+    ptrdiff_t j = 0;
+    for (; j + 2 * LANES <= s->cols; j += 2 * LANES) {
+        FNN_NAME(column_sums)(s, j, LANES, 2, true, sums, step);
+    }
+    for (; j < s->cols; j += LANES) {
+        const ptrdiff_t m = s->cols - j < LANES ? s->cols - j : LANES;
+        FNN_NAME(column_sums)(s, j, m, 1, false, sums, step);
+    }
+}
+
+FNN_INLINE void FNN_NAME(column_step)(const fnn_columns *s, ptrdiff_t row, ptrdiff_t j,
+                                      ptrdiff_t m, const bool whole) {
+    const ptrdiff_t at = row + j;
+    V d = v_sub(FNN_GET((const T *)s->x, at, m, whole), FNN_COLUMN(center, j));
+    V scale = FNN_COLUMN(scale, j), v;
+    if (!s->gy) {
+        v = v_fma(d, scale, FNN_COLUMN(shift, j));
+        v = s->other ? v_add(v, FNN_GET((const T *)s->other, at, m, whole)) : v;
+        v = s->act ? m_relu(v) : v;
+    } else {
+        V g = FNN_GET((const T *)s->gy, at, m, whole);
+        if (s->act) {
+            V y = s->other ? FNN_GET((const T *)s->other, at, m, whole)
+                           : v_fma(d, scale, FNN_COLUMN(shift, j));
+            g = FNN_NAME(masked)(g, y);
+        }
+        v = v_fma(g, scale, v_fma(d, FNN_COLUMN(slope, j), FNN_COLUMN(offset, j)));
+    }
+    FNN_NAME(put_part)((T *)s->y + at, v, m, whole, false);
+}
+
+static void FNN_NAME(normalise_columns)(const fnn_columns *s) {
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+#define STEP(j, m, whole) FNN_NAME(column_step)(s, r * s->ld, j, m, whole)
+        FNN_ALONG(s->cols, STEP);
+#undef STEP
+    }
+}
+#undef FNN_COLUMN
+
+/* ---- rows with a weight for every element -------------------------------------------- */
+
+static void FNN_NAME(normalise_row)(ptrdiff_t n, const void *x_, const void *weight,
+                                    const void *bias, double center_, double scale_,
+                                    double shift_, void *y_, bool stream) {
+    const T *x = x_, *w = weight, *b = bias;
+    T *y = y_;
+    const V center = v_set1((T)center_), scale = v_set1((T)scale_);
+    const V shift = v_set1((T)shift_);
+#define STEP(i, m, whole)                                                       \
+    do {                                                                        \
+        V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);    \
+        V add = b ? FNN_GET(b, i, m, whole) : v_zero();                         \
+        v = w ? v_fma(v, FNN_GET(w, i, m, whole), add) : b ? v_add(v, add) : v; \
+        FNN_NAME(put_part)(y + i, v, m, whole, stream);                         \
+    } while (0)
+    FNN_ALONG(n, STEP);
+#undef STEP
+}
+
+/* Of g = gy weight: sum g and sum g (x - center). */
+static void FNN_NAME(normalise_row_sums)(ptrdiff_t n, const void *gy_, const void *x_,
+                                         const void *weight, double center_,
+                                         double *sums) {
+    const T *gy = gy_, *x = x_, *w = weight;
+    const V center = v_set1((T)center_);
+    doubles sum = FNN_NAME(doubles_zero)(), dot = sum;
+    ptrdiff_t i = 0;
+#define TERM(at, m, whole, g, p)                    \
+    V g = FNN_GET(gy, at, m, whole);                \
+    g = w ? v_mul(g, FNN_GET(w, at, m, whole)) : g; \
+    V p = v_mul(g, v_sub(FNN_GET(x, at, m, whole), center))
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        TERM(i, LANES, true, g, p);
+        TERM(i + LANES, LANES, true, h, q);
+        FNN_NAME(doubles_add)(&sum, v_add(g, h));
+        FNN_NAME(doubles_add)(&dot, v_add(p, q));
+    }
+    for (; i < n; i += LANES) {
+        const ptrdiff_t m = n - i < LANES ? n - i : LANES;
+        TERM(i, m, false, g, p);
+        FNN_NAME(doubles_add)(&sum, g);
+        FNN_NAME(doubles_add)(&dot, p);
+    }
+#undef TERM
+    sums[0] = FNN_NAME(doubles_sum)(&sum);
+    sums[1] = FNN_NAME(doubles_sum)(&dot);
+}
+
+#ifndef FNN_NORM_STRIP
+#define FNN_NORM_STRIP 1
+#endif
+
+FNN_INLINE void FNN_NAME(row_grad_strip)(const fnn_norm_rows *s, ptrdiff_t j,
+                                         ptrdiff_t m, const int w, const bool whole,
+                                         const bool stream) {
+    const T *weight = s->weight;
+    V each[2], gw[2], gb[2];
+    for (int k = 0; k < w; k++) {
+        const ptrdiff_t at = j + k * LANES;
+        each[k] = weight ? FNN_GET(weight, at, m, whole) : v_set1(1);
+        gw[k] = s->gw ? FNN_GET((const T *)s->gw, at, m, whole) : v_zero();
+        gb[k] = s->gw ? FNN_GET((const T *)s->gb, at, m, whole) : v_zero();
+    }
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        const T *x = (const T *)s->x + r * s->ld, *gy = (const T *)s->gy + r * s->ld;
+        T *gx = (T *)s->gx + r * s->ld;
+        const T *c = (const T *)s->constants + r * FNN_NORM_CONSTANTS;
+        const V center = v_set1(c[0]), scale = v_set1(c[1]), shift = v_set1(c[2]);
+        const V slope = v_set1(c[3]), offset = v_set1(c[4]);
+        for (int k = 0; k < w; k++) {
+            const ptrdiff_t at = j + k * LANES;
+            V d = v_sub(FNN_GET(x, at, m, whole), center);
+            V g = FNN_GET(gy, at, m, whole);
+            gw[k] = v_fma(g, v_fma(d, scale, shift), gw[k]);
+            gb[k] = v_add(gb[k], g);
+            V v = v_fma(v_mul(g, each[k]), scale, v_fma(d, slope, offset));
+            FNN_NAME(put_part)(gx + at, v, m, whole, stream);
+        }
+    }
+    for (int k = 0; k < w && s->gw; k++) {
+        FNN_NAME(put_part)((T *)s->gw + j + k * LANES, gw[k], m, whole, false);
+        FNN_NAME(put_part)((T *)s->gb + j + k * LANES, gb[k], m, whole, false);
+    }
+}
+
+static void FNN_NAME(normalise_row_grad)(const fnn_norm_rows *s) {
+    const ptrdiff_t strip = FNN_NORM_STRIP * LANES;
+    ptrdiff_t j = 0;
+    for (; j + strip <= s->n && s->stream; j += strip) {
+        FNN_NAME(row_grad_strip)(s, j, LANES, FNN_NORM_STRIP, true, true);
+    }
+    for (; j + strip <= s->n; j += strip) {
+        FNN_NAME(row_grad_strip)(s, j, LANES, FNN_NORM_STRIP, true, false);
+    }
+    for (; j < s->n; j += LANES) {
+        const ptrdiff_t m = s->n - j < LANES ? s->n - j : LANES;
+        FNN_NAME(row_grad_strip)(s, j, m, 1, false, false);
+    }
+}
+#undef FNN_GET
+#undef FNN_ALONG
+#undef FNN_CONSTANTS
+#undef doubles

@@ -1,0 +1,352 @@
+"""Layers that slide a kernel over sequences and images, and their transposes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import fastnn
+from fastnn._core import Tensor
+from fastnn.nn import _checks as checks
+from fastnn.nn import functional as F
+from fastnn.nn import init
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.ops.convolution import padding_of, sizes
+
+_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class _Convolution(Module):
+    """What the four layers share: arguments, parameters, their first values."""
+
+    weight: Parameter
+    bias: Parameter | None  # (out_channels,)
+    kernel_size: Any  # tuples of one number a dimension of the image
+    stride: Any
+    padding: Any  # or a word
+    dilation: Any
+    _dims: int
+    _transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        device: Any,
+        dtype: Any,
+    ) -> None:
+        super().__init__()
+        name, dims = type(self).__name__, self._dims
+        self.in_channels = checks.size(name, "in_channels", in_channels)
+        self.out_channels = checks.size(name, "out_channels", out_channels)
+        self.groups = checks.size(name, "groups", groups, 1)
+        for what, n in (("in", in_channels), ("out", out_channels)):
+            if n % groups:
+                raise ValueError(
+                    f"{name}: expected {what}_channels that groups={groups} divides, got "
+                    f"{n}"
+                )
+        self.kernel_size = tuple(sizes(name, "kernel_size", kernel_size, dims, 1))
+        self.stride = tuple(sizes(name, "stride", stride, dims, 1))
+        self.dilation = tuple(sizes(name, "dilation", dilation, dims, 1))
+        pads = padding_of(
+            name, padding, self.kernel_size, [*self.stride], [*self.dilation]
+        )
+        self.padding = padding if isinstance(padding, str) else tuple(pads[::2])
+        if padding_mode not in _MODES[: 1 if self._transposed else None]:
+            raise ValueError(
+                f"{name}: expected padding_mode out of {_MODES}, got {padding_mode!r}"
+            )
+        self.padding_mode = padding_mode
+        self._around = [p for d in range(dims)[::-1] for p in pads[2 * d : 2 * d + 2]]
+        first, last = self.out_channels, self.in_channels
+        if self._transposed:
+            first, last = last, first
+        like = {"device": device, "dtype": checks.floating(name, dtype)}
+        shape = (first, last // self.groups, *self.kernel_size)
+        self.weight = Parameter(fastnn.empty(shape, **like))
+        self.bias = Parameter(fastnn.empty(out_channels, **like)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        fan = math.prod(self.weight.shape[1:])
+        bound = 1 / math.sqrt(fan) if fan else 0.0
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def _padded(self, input: Tensor) -> tuple[Tensor, Any]:
+        """The input with what is not zeros around it, and the padding that is left."""
+        if self.padding_mode == "zeros" or not any(self._around):
+            return input, self.padding
+        return F.pad(input, self._around, mode=self.padding_mode), 0
+
+    def extra_repr(self) -> str:
+        """The arguments of the layer; those at their defaults are left out."""
+        words = [f"{self.in_channels}, {self.out_channels}"]
+        words += [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        zeros, ones = (0,) * self._dims, (1,) * self._dims
+        for name, usual in (
+            ("padding", zeros),
+            ("dilation", ones),
+            ("output_padding", zeros),
+            ("groups", 1),
+        ):
+            value = getattr(self, name, usual)
+            if value != usual:
+                words.append(f"{name}={value}")
+        if self.bias is None:
+            words.append("bias=False")
+        if self.padding_mode != "zeros":
+            words.append(f"padding_mode={self.padding_mode}")
+        return ", ".join(words)
+
+
+class Conv1d(_Convolution):
+    """A kernel slides along sequences: y_o = b_o + Σ_c w_oc ⋆ x_c.
+
+    Parameters, but for ints where Conv2d has pairs: as of Conv2d.
+
+    Weight (out_channels, in_channels / groups, kernel_size), bias (out_channels,).
+
+    Source: Waibel, Hanazawa, Hinton, Shikano, Lang, "Phoneme recognition using time-delay
+        neural networks", 1989.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.Conv1d(4, 8, kernel_size=3, padding=1)
+        >>> tuple(layer(fastnn.ones(2, 4, 10)).shape)
+        (2, 8, 10)
+    """
+
+    _dims = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] | str = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias, padding_mode, device, dtype,
+        )  # fmt: skip
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, in_channels, length) to (n, out_channels, floor((length + 2 P - D (F - 1) -
+        1) / S) + 1); the batch may be missing."""
+        x, padding = self._padded(input)
+        return F.conv1d(
+            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+
+class Conv2d(_Convolution):
+    """A kernel slides over images: y_o = b_o + Σ_c w_oc ⋆ x_c.
+
+    Parameters:
+        in_channels, out_channels : int: sizes of dimension 1 of input and result.
+        kernel_size : int or (height, width).
+        stride : int or (height, width): how far the kernel moves.
+        padding : int or (height, width): what is added on both sides; "valid", nothing;
+            "same", as much as keeps the size (stride 1).
+        dilation : int or (height, width): distance of a kernel's neighbours in the input.
+        groups : int: channels are cut into so many parts that do not see each other;
+            in_channels of them make a depthwise convolution.
+        bias : bool: whether b is there.
+        padding_mode : "zeros", "reflect", "replicate" or "circular".
+        device : "cpu" or None.
+        dtype : of the parameters; None is float32.
+
+    Weight (out_channels, in_channels / groups, kh, kw) and bias (out_channels,) start
+    uniform in ±1/√(in_channels / groups · kh · kw), as in PyTorch.
+
+    Raises: TypeError, ValueError for arguments out of range.
+
+    Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
+        recognition", 1998, section II.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
+        >>> tuple(layer(fastnn.ones(2, 3, 32, 32)).shape)
+        (2, 8, 16, 16)
+    """
+
+    _dims = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias, padding_mode, device, dtype,
+        )  # fmt: skip
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, oh, ow), each floor((N + 2 P - D (F -
+        1) - 1) / S) + 1; the batch may be missing."""
+        x, padding = self._padded(input)
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+
+class _Transposed(_Convolution):
+    output_padding: Any
+    _transposed = True
+
+    def __init__(self, *args: Any, output_padding: Any) -> None:
+        super().__init__(*args)
+        self.output_padding = tuple(
+            sizes(type(self).__name__, "output_padding", output_padding, self._dims, 0)
+        )
+
+    def _extra(self, input: Tensor, output_size: Any) -> Any:
+        """The output padding that leads to output_size."""
+        if output_size is None:
+            return self.output_padding
+        name, dims = type(self).__name__, self._dims
+        wanted = [*output_size][-dims:]
+        least = [
+            (n - 1) * s - 2 * int(p) + d * (k - 1) + 1
+            for n, s, p, d, k in zip(
+                input.shape[-dims:], self.stride, self.padding, self.dilation,
+                self.kernel_size, strict=True,
+            )
+        ]  # fmt: skip
+        for size, low, s in zip(wanted, least, self.stride, strict=True):
+            if not low <= size < low + s:
+                raise ValueError(
+                    f"{name}: expected output_size from {tuple(least)} to "
+                    f"{tuple(v + t - 1 for v, t in zip(least, self.stride, strict=True))}, "
+                    f"got {tuple(wanted)}"
+                )
+        return tuple(size - low for size, low in zip(wanted, least, strict=True))
+
+
+class ConvTranspose1d(_Transposed):
+    """The transpose of Conv1d: what that gathers, this scatters.
+
+    Parameters, but for ints where ConvTranspose2d has pairs: as of ConvTranspose2d.
+
+    Weight (in_channels, out_channels / groups, kernel_size), bias (out_channels,).
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.ConvTranspose1d(8, 4, kernel_size=2, stride=2)
+        >>> tuple(layer(fastnn.ones(2, 8, 10)).shape)
+        (2, 4, 20)
+    """
+
+    _dims = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] = 0,
+        output_padding: int | tuple[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int] = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias, padding_mode, device, dtype, output_padding=output_padding,
+        )  # fmt: skip
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """(n, in_channels, length) to (n, out_channels, (length - 1) S - 2 P + D (F - 1) +
+        output_padding + 1), or output_size; the batch may be missing."""
+        return F.conv_transpose1d(
+            input, self.weight, self.bias, self.stride, self.padding,
+            self._extra(input, output_size), self.groups, self.dilation,
+        )  # fmt: skip
+
+
+class ConvTranspose2d(_Transposed):
+    """The transpose of Conv2d: what that gathers, this scatters.
+
+    Parameters:
+        in_channels, out_channels : int: sizes of dimension 1 of input and result.
+        kernel_size, stride, padding, dilation : of the convolution that this is the
+            transpose of.
+        output_padding : int or (height, width), below stride or dilation: which of the
+            sizes that the convolution takes to the input's is meant.
+        groups, bias, device, dtype : as of Conv2d. padding_mode : "zeros".
+
+    Weight (in_channels, out_channels / groups, kh, kw) and bias (out_channels,).
+
+    Raises: TypeError, ValueError for arguments out of range.
+
+    Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.ConvTranspose2d(8, 3, kernel_size=2, stride=2)
+        >>> tuple(layer(fastnn.ones(2, 8, 16, 16)).shape)
+        (2, 3, 32, 32)
+    """
+
+    _dims = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        output_padding: int | tuple[int, int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, int] = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias, padding_mode, device, dtype, output_padding=output_padding,
+        )  # fmt: skip
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, oh, ow), each (N - 1) S - 2 P + D (F -
+        1) + output_padding + 1, or output_size; the batch may be missing."""
+        return F.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding,
+            self._extra(input, output_size), self.groups, self.dilation,
+        )  # fmt: skip
