@@ -341,6 +341,94 @@ typedef void (*fnn_depthwise_copy_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x
 typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                       ptrdiff_t pitch);
 
+/* ---- Winograd convolution F(4x4, 3x3), float32 alone ---------------------------- */
+
+/* Everything is done to 16 channels, one vector, at a time. A tile is 4x4 results, or
+ * those of the weight gradient 4x4 of gy, and becomes FNN_WINOGRAD_POINTS vectors; point p
+ * of tile t lies at to[p * plane + t * tile]. */
+#define FNN_WINOGRAD_POINTS 36
+#define FNN_WINOGRAD_LANES 16
+#define FNN_WINOGRAD_WIDTH 32 /* columns of a panel of filters */
+
+/* A rectangle of tiles of an image, rows by cols, numbered row by row, of which the first
+ * begins at pixel (y0, x0) of the side that it is cut from; that may lie outside. */
+#define FNN_WINOGRAD_PIXELS 384 /* most that a rectangle may need: fnn_winograd_fits */
+#define FNN_WINOGRAD_COLUMNS 64
+#define FNN_WINOGRAD_SCRATCH \
+    ((FNN_WINOGRAD_PIXELS + 6 * FNN_WINOGRAD_COLUMNS) * FNN_WINOGRAD_LANES)
+static inline bool fnn_winograd_fits(ptrdiff_t rows, ptrdiff_t cols) {
+    return 4 * cols + 2 <= FNN_WINOGRAD_COLUMNS &&
+           (4 * rows + 2) * (4 * cols + 2) <= FNN_WINOGRAD_PIXELS;
+}
+
+typedef struct {
+    const void *x;                 /* the image's first channel of these */
+    ptrdiff_t channels, x_channel; /* up to 16, and how far apart; the others are 0 */
+    ptrdiff_t h, w, y0, x0, rows, cols;
+    void *to;
+    ptrdiff_t plane, tile;
+    void *scratch; /* FNN_WINOGRAD_SCRATCH elements */
+} fnn_winograd_in;
+
+typedef struct {
+    const void *from;
+    ptrdiff_t plane, tile;
+    void *y;
+    const void *residual; /* lies as y does, or NULL */
+    ptrdiff_t channels, y_channel;
+    ptrdiff_t h, w, y0, x0, rows, cols;
+    const void *bias, *scale, *shift; /* of these channels, or NULL */
+    int act;
+    void *scratch;
+} fnn_winograd_out;
+
+/* Filters of up to 16 outputs, `lanes`, from inputs c: filter (l, c) at weight[l * lane +
+ * c * next]. Its points go to to[p * plane + c * row + l], zeros where there is none, for c
+ * rounded up to 16. turned: by 180 degrees. */
+typedef struct {
+    const void *weight;
+    ptrdiff_t lanes, c, lane, next;
+    bool turned;
+    void *to;
+    ptrdiff_t plane, row;
+    void *scratch; /* FNN_WINOGRAD_SCRATCH elements */
+} fnn_winograd_filters;
+
+/* c[i][j] (+)= sum over o < outer, u < steps of a(i, o, u) b[(o * steps + u) * width + j],
+ * i < m, j < width, one FMA chain in increasing o and u; width is 16 or 32. first stores the
+ * sum. a(i, o, u) = a[o * next + 16 i + u], steps 16, or turned a[o * next + 16 u + i], steps
+ * FNN_WINOGRAD_STEPS. */
+#define FNN_WINOGRAD_STEPS 4
+typedef struct {
+    ptrdiff_t m, width, outer;
+    const void *a;
+    ptrdiff_t next;
+    const void *b;
+    void *c;
+    bool first;
+} fnn_winograd_product;
+
+/* The points of 16 inputs and `lanes` outputs, (inputs, row) at from[p * plane], become
+ * gradients of filters: filter (l, c) at weight[l * lane + 9 c], l < lanes, c < channels. */
+typedef struct {
+    const void *from;
+    ptrdiff_t plane, row;
+    void *weight;
+    ptrdiff_t lanes, channels, lane;
+    void *scratch;
+} fnn_winograd_gradient;
+
+typedef struct {
+    void (*patches)(const fnn_winograd_in *); /* 6x6 pixels, 4 apart */
+    void (*tiles)(const fnn_winograd_in *);   /* 4x4 pixels, of gy */
+    void (*out)(const fnn_winograd_out *);
+    void (*filters)(const fnn_winograd_filters *);
+    void (*product)(const fnn_winograd_product *); /* 1 <= m <= mr */
+    void (*turned)(const fnn_winograd_product *);  /* m is 16 */
+    void (*gradient)(const fnn_winograd_gradient *);
+    int mr;
+} fnn_winograd;
+
 typedef struct {
     const char *name;
     fnn_map_fn map[FNN_N_MAP + 1][2]; /* [kernel][float64] */

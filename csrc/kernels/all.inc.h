@@ -13,4 +13,5 @@
 #include "kernels/gemm.inc.h"
 #include "kernels/conv.inc.h"
 #include "kernels/depthwise.inc.h"
+#include "kernels/winograd.inc.h"
 #include "kernels/peak.inc.h"
