@@ -25,9 +25,9 @@ typedef struct {
     ptrdiff_t phases, results; /* of the source, those that are read; of the result */
     ptrdiff_t halo;            /* what a tile reads more than it has */
     ptrdiff_t tile, tiles;
-    ptrdiff_t apart;           /* elements of scratch between phases */
-    ptrdiff_t *first;          /* [results + 1] of result phase p: its taps in their order */
-    ptrdiff_t *tap, *at;       /* are first[p] .. first[p + 1]; where in scratch they read */
+    ptrdiff_t apart;     /* elements of scratch between phases */
+    ptrdiff_t *first;    /* [results + 1] of result phase p: its taps in their order */
+    ptrdiff_t *tap, *at; /* are first[p] .. first[p + 1]; where in scratch they read */
 } axis;
 
 /* What of a phase a tile reads exists, along an axis: how much, and how far on it lies in
@@ -43,7 +43,8 @@ typedef struct {
     char *result;
     axis r, c;
     ptrdiff_t size, lanes, taps, multiplier;
-    ptrdiff_t row, pitch, origin; /* of scratch, in elements: between rows; of a phase; column 0 */
+    ptrdiff_t row, pitch,
+        origin; /* of scratch, in elements: between rows; of a phase; column 0 */
     ptrdiff_t units, pieces;
     /* A piece's workspace, in bytes: scratch, results by phase, sums, taps in their order. */
     ptrdiff_t scratch, parts, sums, order, slice;
@@ -134,7 +135,8 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
         r->tiles = (r->grid + r->tile - 1) / r->tile;
     }
     r->apart = (r->tile + r->halo) * j->row;
-    j->scratch = up(r->phases * r->apart + j->origin + 2 * j->lanes, j->lanes) * j->size;
+    j->scratch =
+        up(r->phases * r->apart + j->origin + 2 * j->lanes, j->lanes) * j->size;
 
     const ptrdiff_t tiles = r->tiles * c->tiles;
     if (way == FNN_CONV_WEIGHT) {
@@ -158,8 +160,9 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
 
 static ptrdiff_t table_length(const axis *s) { return 2 * s->taps + s->results + 1; }
 static ptrdiff_t table_bytes(const job *j) {
-    return up((table_length(&j->r) + table_length(&j->c)) * (ptrdiff_t)sizeof(ptrdiff_t),
-              FNN_ALIGN);
+    return up(
+        (table_length(&j->r) + table_length(&j->c)) * (ptrdiff_t)sizeof(ptrdiff_t),
+        FNN_ALIGN);
 }
 
 /* `step`: elements of scratch between neighbours in a phase. */
@@ -217,8 +220,7 @@ static piece piece_of(const job *j, int64_t number) {
 static void clip(const axis *s, ptrdiff_t start, ptrdiff_t wide, ptrdiff_t step,
                  extent *e) {
     for (ptrdiff_t p = 0; p < s->phases; p++) {
-        const ptrdiff_t at =
-            s->from + p * s->dilation % s->stride + start * s->stride;
+        const ptrdiff_t at = s->from + p * s->dilation % s->stride + start * s->stride;
         const ptrdiff_t first = at < 0 ? (-at + s->stride - 1) / s->stride : 0;
         const ptrdiff_t left = s->source - at; /* to the end */
         const ptrdiff_t end = left > 0 ? (left + s->stride - 1) / s->stride : 0;
@@ -294,7 +296,8 @@ static void order_weights(const piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t 
 static void set_epilogue(const job *j, fnn_depthwise_taps *t, ptrdiff_t channel,
                          ptrdiff_t at) {
     const fnn_conv_epilogue *e = &j->g->epilogue;
-#define AT(pointer, i) ((pointer) != NULL ? (const char *)(pointer) + (i) * j->size : NULL)
+#define AT(pointer, i) \
+    ((pointer) != NULL ? (const char *)(pointer) + (i) * j->size : NULL)
     t->bias = AT(e->bias, channel);
     t->scale = AT(e->scale, channel);
     t->shift = AT(e->shift, channel);
@@ -486,7 +489,8 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     for (int64_t k = lo; k < hi; k++) {
         piece p = piece_of(j, k);
-        const int64_t from = j->units * k / j->pieces, to = j->units * (k + 1) / j->pieces;
+        const int64_t from = j->units * k / j->pieces,
+                      to = j->units * (k + 1) / j->pieces;
         if (j->way == FNN_CONV_FORWARD) {
             forward(j, &p, from, to);
         } else if (j->way == FNN_CONV_INPUT) {

@@ -80,10 +80,10 @@ DW_INLINE void FNN_NAME(depthwise_join_put)(const fnn_depthwise_taps *t, V s,
     if (n > 0) {
         const ptrdiff_t w = n < LANES ? n : LANES;
         const T *r = t->residual;
-        v_storen((T *)t->y + at,
-                 finish ? FNN_NAME(depthwise_finish)(t, s, r != NULL ? r + at : NULL, w)
-                        : s,
-                 w);
+        v_storen(
+            (T *)t->y + at,
+            finish ? FNN_NAME(depthwise_finish)(t, s, r != NULL ? r + at : NULL, w) : s,
+            w);
     }
 }
 
@@ -150,16 +150,16 @@ DW_INLINE void FNN_NAME(depthwise_put)(const fnn_depthwise_taps *t, V s, ptrdiff
     }
 }
 
-#define DW_START                                                        \
-    V a0 = FNN_NAME(depthwise_start)((const T *)t->y + y, n[0], first), \
-      a1 = FNN_NAME(depthwise_start)((const T *)t->y + y + y_step, n[1], first), \
+#define DW_START                                                                     \
+    V a0 = FNN_NAME(depthwise_start)((const T *)t->y + y, n[0], first),              \
+      a1 = FNN_NAME(depthwise_start)((const T *)t->y + y + y_step, n[1], first),     \
       a2 = FNN_NAME(depthwise_start)((const T *)t->y + y + 2 * y_step, n[2], first), \
       a3 = FNN_NAME(depthwise_start)((const T *)t->y + y + 3 * y_step, n[3], first);
 /* In this order: a row may run into the next one. */
-#define DW_PUT                                                     \
-    FNN_NAME(depthwise_put)(t, a0, y, n[0], finish);               \
-    FNN_NAME(depthwise_put)(t, a1, y + y_step, n[1], finish);      \
-    FNN_NAME(depthwise_put)(t, a2, y + 2 * y_step, n[2], finish);  \
+#define DW_PUT                                                    \
+    FNN_NAME(depthwise_put)(t, a0, y, n[0], finish);              \
+    FNN_NAME(depthwise_put)(t, a1, y + y_step, n[1], finish);     \
+    FNN_NAME(depthwise_put)(t, a2, y + 2 * y_step, n[2], finish); \
     FNN_NAME(depthwise_put)(t, a3, y + 3 * y_step, n[3], finish);
 
 /* Four vectors x_step and y_step apart, whatever the taps. */
@@ -207,12 +207,12 @@ DW_INLINE void FNN_NAME(depthwise_near)(const fnn_depthwise_taps *t, const T *x,
     x += t->row_at[0];
     DW_START
 #define ADD(a, back) a = v_fma(v_set1(w[v - (back) * nv]), loaded, a);
-#define ROW(sums)                               \
-    for (ptrdiff_t v = 0; v < nv; v++) {        \
+#define ROW(sums)                                       \
+    for (ptrdiff_t v = 0; v < nv; v++) {                \
         const V loaded = v_keep(v_load(x + col_at[v])); \
-        sums                                    \
-    }                                           \
-    x += x_row;                                 \
+        sums                                            \
+    }                                                   \
+    x += x_row;                                         \
     w += nv;
     ROW(ADD(a0, 0))
     ROW(ADD(a0, 0) ADD(a1, 1))
@@ -242,10 +242,11 @@ DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
     const T *w = t->w, *row = x + t->row_at[0] + t->col_at[0];
 #if FNN_TIER == FNN_TIER_avx512
 #define SET(k) const V w##k = v_keep(v_set1(w[k]));
-    SET(0) SET(1) SET(2) SET(3) SET(4) SET(5) SET(6) SET(7) SET(8)
+    SET(0)
+    SET(1) SET(2) SET(3) SET(4) SET(5) SET(6) SET(7) SET(8)
 #undef SET
 #endif
-    const ptrdiff_t start = y;
+        const ptrdiff_t start = y;
     for (ptrdiff_t j = 0;;) {
         const T *p = row + j;
         V l0, l1, l2;
@@ -256,26 +257,21 @@ DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
     l1 = v_keep(v_load(p + c1)); \
     l2 = v_keep(v_load(p + c2)); \
     p += x_row;
-#define ADD(a, u0, u1, u2)         \
+#define ADD(a, u0, u1, u2)        \
     a = v_fma(DW_TAP(u0), l0, a); \
     a = v_fma(DW_TAP(u1), l1, a); \
     a = v_fma(DW_TAP(u2), l2, a);
 #define ADD_0(a) ADD(a, 0, 1, 2)
 #define ADD_1(a) ADD(a, 3, 4, 5)
 #define ADD_2(a) ADD(a, 6, 7, 8)
-        ROW ADD_0(a0)
-        ROW ADD_1(a0) ADD_0(a1)
-        ROW ADD_2(a0) ADD_1(a1) ADD_0(a2)
-        ROW ADD_2(a1) ADD_1(a2) ADD_0(a3)
-        ROW ADD_2(a2) ADD_1(a3)
-        ROW ADD_2(a3)
+        ROW ADD_0(a0) ROW ADD_1(a0) ADD_0(a1) ROW ADD_2(a0) ADD_1(a1) ADD_0(a2)
+            ROW ADD_2(a1) ADD_1(a2) ADD_0(a3) ROW ADD_2(a2) ADD_1(a3) ROW ADD_2(a3)
 #undef ADD_0
 #undef ADD_1
 #undef ADD_2
 #undef ADD
 #undef ROW
-        DW_PUT
-        if (j + LANES >= cols) {
+                DW_PUT if (j + LANES >= cols) {
             break;
         }
         j = j + 2 * LANES <= cols ? j + LANES : cols - LANES;
@@ -398,10 +394,19 @@ DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
                                         const int nv) {
     const ptrdiff_t c0 = col_at[0], c1 = nv > 1 ? col_at[1] : 0,
                     c2 = nv > 2 ? col_at[2] : 0, x_row = t->x_row;
-#define EACH(X) X(0) if (nv > 1) { X(1) } if (nv > 2) { X(2) }
-#define SET(v) V a0##v = v_zero(), a1##v = a0##v, a2##v = a0##v, x0##v = a0##v, \
-      x1##v = a0##v, x2##v = a0##v;
-    SET(0) SET(1) SET(2)
+#define EACH(X)   \
+    X(0)          \
+    if (nv > 1) { \
+        X(1)      \
+    }             \
+    if (nv > 2) { \
+        X(2)      \
+    }
+#define SET(v)                                                                      \
+    V a0##v = v_zero(), a1##v = a0##v, a2##v = a0##v, x0##v = a0##v, x1##v = a0##v, \
+      x2##v = a0##v;
+    SET(0)
+    SET(1) SET(2)
 #undef SET
 #define DOWN(LOAD)                                            \
     {                                                         \
@@ -414,17 +419,17 @@ DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
             g += t->y_row;                                    \
         }                                                     \
     }
-#define ABOVE(v)           \
+#define ABOVE(v)            \
     x0##v = LOAD(p + c##v); \
     x1##v = LOAD(p + x_row + c##v);
-#define STEP(v)                         \
-    x2##v = v_keep(LOAD(p + c##v));     \
-    a0##v = v_fma(gy, x0##v, a0##v);    \
-    a1##v = v_fma(gy, x1##v, a1##v);    \
-    a2##v = v_fma(gy, x2##v, a2##v);    \
-    x0##v = x1##v;                      \
+#define STEP(v)                      \
+    x2##v = v_keep(LOAD(p + c##v));  \
+    a0##v = v_fma(gy, x0##v, a0##v); \
+    a1##v = v_fma(gy, x1##v, a1##v); \
+    a2##v = v_fma(gy, x2##v, a2##v); \
+    x0##v = x1##v;                   \
     x1##v = x2##v;
-    ptrdiff_t j = 0;
+        ptrdiff_t j = 0;
 #define LOAD(p) v_load(p)
     for (; j + LANES <= t->cols; j += LANES) {
         DOWN(LOAD)
@@ -485,12 +490,12 @@ static void FNN_NAME(depthwise_weight)(const fnn_depthwise_taps *t, void *into) 
     T *sums = into;
     const ptrdiff_t nu = t->nu, nv = t->nv, groups = t->near ? nu / 3 : 0;
     V s[9];
-#define DOWN(n)                                                                   \
-    FNN_NAME(depthwise_down)(t, x + t->row_at[3 * k], t->col_at + v, s, n);       \
-    for (ptrdiff_t i = 0; i < 3 * (n); i++) {                                     \
-        T *to = sums + ((3 * k + i / (n)) * nv + v + i % (n)) * LANES;            \
-        v_store(to, v_add(v_load(to), s[i]));                                     \
-    }                                                                             \
+#define DOWN(n)                                                             \
+    FNN_NAME(depthwise_down)(t, x + t->row_at[3 * k], t->col_at + v, s, n); \
+    for (ptrdiff_t i = 0; i < 3 * (n); i++) {                               \
+        T *to = sums + ((3 * k + i / (n)) * nv + v + i % (n)) * LANES;      \
+        v_store(to, v_add(v_load(to), s[i]));                               \
+    }                                                                       \
     v += (n);
     for (ptrdiff_t k = 0; k < groups; k++) {
         ptrdiff_t v = 0;

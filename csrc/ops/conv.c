@@ -117,10 +117,7 @@ static bool can_winograd(const fnn_conv_args *g) {
     return false;
 }
 
-static bool can_depthwise(const fnn_conv_args *g) {
-    (void)g;
-    return false;
-}
+static bool can_depthwise(const fnn_conv_args *g) { return g->groups == g->ci; }
 
 static fnn_conv_algorithm choose(const fnn_conv_args *g, fnn_conv_direction way,
                                  int64_t wanted) {
@@ -128,7 +125,7 @@ static fnn_conv_algorithm choose(const fnn_conv_args *g, fnn_conv_direction way,
     if (wanted != FNN_CONV_AUTO && wanted != PRECISE) {
         return (fnn_conv_algorithm)wanted;
     }
-    if (can_depthwise(g)) {
+    if (can_depthwise(g) && g->groups > 1) { /* one channel: many outputs share it */
         return FNN_CONV_DEPTHWISE;
     }
     if (wanted == FNN_CONV_AUTO && can_winograd(g)) {
@@ -327,6 +324,9 @@ int64_t fnn_workspace_conv(const fnn_call *c) {
     fnn_conv_args g;
     int64_t bytes = 0;
     switch (describe(c, &g)) {
+    case FNN_CONV_DEPTHWISE:
+        bytes = fnn_depthwise_workspace(&g, direction(c));
+        break;
     default:
         bytes = fnn_implicit_workspace(&g, direction(c));
     }
@@ -365,6 +365,9 @@ fnn_status fnn_run_conv(fnn_call *c) {
     const fnn_conv_algorithm algorithm = describe(c, &g);
     char *copies = c->workspace;
     switch (algorithm) {
+    case FNN_CONV_DEPTHWISE:
+        copies += aligned(fnn_depthwise_workspace(&g, way));
+        break;
     default:
         copies += aligned(fnn_implicit_workspace(&g, way));
     }
@@ -379,6 +382,9 @@ fnn_status fnn_run_conv(fnn_call *c) {
         g.epilogue.act = (int)c->attr[ACTIVATION].i;
     }
     switch (algorithm) {
+    case FNN_CONV_DEPTHWISE:
+        fnn_depthwise_run(&g, way, a, b, c->out[0].data, c->workspace);
+        break;
     default:
         fnn_implicit_run(&g, way, a, b, c->out[0].data, c->workspace);
     }

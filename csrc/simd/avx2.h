@@ -399,30 +399,28 @@ SI void f64_transpose(vf64 *r) {
 /* ---- every second lane ---- */
 
 /* Of two registers: 128-bit halves by themselves, then these in their order. */
-#define EVEN32(x, y) _mm256_castpd_ps(_mm256_permute4x64_pd( \
-    _mm256_castps_pd(_mm256_shuffle_ps(x, y, 0x88)), 0xd8))
-#define ODD32(x, y) _mm256_castpd_ps(_mm256_permute4x64_pd( \
-    _mm256_castps_pd(_mm256_shuffle_ps(x, y, 0xdd)), 0xd8))
+#define EVEN32(x, y)  \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0x88)), 0xd8))
+#define ODD32(x, y)   \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0xdd)), 0xd8))
 #define EVEN64(x, y) _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8)
 #define ODD64(x, y) _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8)
-SI vf32 f32_even(vf32 x, vf32 y) {
-    return (vf32){EVEN32(x.a, x.b), EVEN32(y.a, y.b)};
-}
+SI vf32 f32_even(vf32 x, vf32 y) { return (vf32){EVEN32(x.a, x.b), EVEN32(y.a, y.b)}; }
 SI vf32 f32_odd(vf32 x, vf32 y) { return (vf32){ODD32(x.a, x.b), ODD32(y.a, y.b)}; }
-SI vf64 f64_even(vf64 x, vf64 y) {
-    return (vf64){EVEN64(x.a, x.b), EVEN64(y.a, y.b)};
-}
+SI vf64 f64_even(vf64 x, vf64 y) { return (vf64){EVEN64(x.a, x.b), EVEN64(y.a, y.b)}; }
 SI vf64 f64_odd(vf64 x, vf64 y) { return (vf64){ODD64(x.a, x.b), ODD64(y.a, y.b)}; }
 #undef EVEN32
 #undef ODD32
 #undef EVEN64
 #undef ODD64
-#define ZIP(P, V, s, half)                                                       \
-    SI V P##_zip_##half(V x, V y) {                                              \
-        const __typeof__(x.a) low = _mm256_unpacklo_##s(x.ZIP_##half, y.ZIP_##half), \
+#define ZIP(P, V, s, half)                                                            \
+    SI V P##_zip_##half(V x, V y) {                                                   \
+        const __typeof__(x.a) low = _mm256_unpacklo_##s(x.ZIP_##half, y.ZIP_##half),  \
                               high = _mm256_unpackhi_##s(x.ZIP_##half, y.ZIP_##half); \
-        return (V){_mm256_permute2f128_##s(low, high, 0x20),                     \
-                   _mm256_permute2f128_##s(low, high, 0x31)};                    \
+        return (V){_mm256_permute2f128_##s(low, high, 0x20),                          \
+                   _mm256_permute2f128_##s(low, high, 0x31)};                         \
     }
 #define ZIP_low a
 #define ZIP_high b

@@ -208,9 +208,9 @@ SI void f64_transpose(vf64 *r) {
 
 /* ---- every second lane ---- */
 
-#define FNN_LANES32(l) _mm512_setr_epi32(l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7), \
-                                         l(8), l(9), l(10), l(11), l(12), l(13), l(14), \
-                                         l(15))
+#define FNN_LANES32(l)                                                            \
+    _mm512_setr_epi32(l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7), l(8), l(9), \
+                      l(10), l(11), l(12), l(13), l(14), l(15))
 #define FNN_LANES64(l) _mm512_setr_epi64(l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7))
 #define FNN_EVEN(i) 2 * (i)
 #define FNN_ODD(i) 2 * (i) + 1
@@ -218,12 +218,12 @@ SI void f64_transpose(vf64 *r) {
 #define FNN_ZIP32_HIGH(i) (i) / 2 + (i) % 2 * 16 + 8
 #define FNN_ZIP64(i) (i) / 2 + (i) % 2 * 8
 #define FNN_ZIP64_HIGH(i) (i) / 2 + (i) % 2 * 8 + 4
-#define FNN_PICK(name, lanes32, lanes64)                                       \
-    SI vf32 f32_##name(vf32 a, vf32 b) {                                       \
-        return _mm512_permutex2var_ps(a, FNN_LANES32(lanes32), b);             \
-    }                                                                          \
-    SI vf64 f64_##name(vf64 a, vf64 b) {                                       \
-        return _mm512_permutex2var_pd(a, FNN_LANES64(lanes64), b);             \
+#define FNN_PICK(name, lanes32, lanes64)                           \
+    SI vf32 f32_##name(vf32 a, vf32 b) {                           \
+        return _mm512_permutex2var_ps(a, FNN_LANES32(lanes32), b); \
+    }                                                              \
+    SI vf64 f64_##name(vf64 a, vf64 b) {                           \
+        return _mm512_permutex2var_pd(a, FNN_LANES64(lanes64), b); \
     }
 FNN_PICK(even, FNN_EVEN, FNN_EVEN)
 FNN_PICK(odd, FNN_ODD, FNN_ODD)

@@ -263,14 +263,14 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
     TREE(P, T, V, N, hmax, v.x[i] > v.x[i + h] ? v.x[i] : v.x[i + h]) \
     TREE(P, T, V, N, hmin, v.x[i] < v.x[i + h] ? v.x[i] : v.x[i + h])
 /* Lanes of a, then of b. */
-#define PICK(P, V, N, name, lane)                        \
-    SI V P##_##name(V a, V b) {                          \
-        V r;                                             \
-        for (int i = 0; i < N; i++) {                    \
-            const int k = lane;                          \
-            r.x[i] = k < N ? a.x[k] : b.x[k - N];        \
-        }                                                \
-        return r;                                        \
+#define PICK(P, V, N, name, lane)                 \
+    SI V P##_##name(V a, V b) {                   \
+        V r;                                      \
+        for (int i = 0; i < N; i++) {             \
+            const int k = lane;                   \
+            r.x[i] = k < N ? a.x[k] : b.x[k - N]; \
+        }                                         \
+        return r;                                 \
     }
 #define TREE(P, T, V, N, name, e)            \
     SI T P##_##name(V v) {                   \

@@ -304,22 +304,22 @@ SI void f64_transpose(vf64 *r) {
 
 /* ---- every second lane ---- */
 
-#define PICK(P, V, s)                                                              \
-    SI V P##_even(V a, V b) {                                                      \
-        return (V){{vuzp1q_##s(a.q[0], a.q[1]), vuzp1q_##s(a.q[2], a.q[3]),        \
-                    vuzp1q_##s(b.q[0], b.q[1]), vuzp1q_##s(b.q[2], b.q[3])}};      \
-    }                                                                              \
-    SI V P##_odd(V a, V b) {                                                       \
-        return (V){{vuzp2q_##s(a.q[0], a.q[1]), vuzp2q_##s(a.q[2], a.q[3]),        \
-                    vuzp2q_##s(b.q[0], b.q[1]), vuzp2q_##s(b.q[2], b.q[3])}};      \
-    }                                                                              \
-    SI V P##_zip_low(V a, V b) {                                                   \
-        return (V){{vzip1q_##s(a.q[0], b.q[0]), vzip2q_##s(a.q[0], b.q[0]),        \
-                    vzip1q_##s(a.q[1], b.q[1]), vzip2q_##s(a.q[1], b.q[1])}};      \
-    }                                                                              \
-    SI V P##_zip_high(V a, V b) {                                                  \
-        return (V){{vzip1q_##s(a.q[2], b.q[2]), vzip2q_##s(a.q[2], b.q[2]),        \
-                    vzip1q_##s(a.q[3], b.q[3]), vzip2q_##s(a.q[3], b.q[3])}};      \
+#define PICK(P, V, s)                                                         \
+    SI V P##_even(V a, V b) {                                                 \
+        return (V){{vuzp1q_##s(a.q[0], a.q[1]), vuzp1q_##s(a.q[2], a.q[3]),   \
+                    vuzp1q_##s(b.q[0], b.q[1]), vuzp1q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_odd(V a, V b) {                                                  \
+        return (V){{vuzp2q_##s(a.q[0], a.q[1]), vuzp2q_##s(a.q[2], a.q[3]),   \
+                    vuzp2q_##s(b.q[0], b.q[1]), vuzp2q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_zip_low(V a, V b) {                                              \
+        return (V){{vzip1q_##s(a.q[0], b.q[0]), vzip2q_##s(a.q[0], b.q[0]),   \
+                    vzip1q_##s(a.q[1], b.q[1]), vzip2q_##s(a.q[1], b.q[1])}}; \
+    }                                                                         \
+    SI V P##_zip_high(V a, V b) {                                             \
+        return (V){{vzip1q_##s(a.q[2], b.q[2]), vzip2q_##s(a.q[2], b.q[2]),   \
+                    vzip1q_##s(a.q[3], b.q[3]), vzip2q_##s(a.q[3], b.q[3])}}; \
     }
 PICK(f32, vf32, f32)
 PICK(f64, vf64, f64)
