@@ -112,23 +112,41 @@ static fnn_status check_layer(fnn_call *c, fnn_conv_direction way) {
 /* Attribute `algorithm`: an fnn_conv_algorithm, or this: any but Winograd. */
 #define PRECISE 4
 
+/* The algorithms by their number. */
+static const struct {
+    const char *name;
+    int64_t (*workspace)(const fnn_conv_args *g, fnn_conv_direction way);
+    void (*run)(const fnn_conv_args *g, fnn_conv_direction way, const void *a,
+                const void *b, void *result, void *workspace);
+} algorithms[] = {
+    [FNN_CONV_GEMM] = {"gemm", fnn_implicit_workspace, fnn_implicit_run},
+    [FNN_CONV_WINOGRAD] = {"winograd", fnn_winograd_workspace, fnn_winograd_run},
+    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_depthwise_workspace, fnn_depthwise_run},
+};
+
 static bool can_winograd(const fnn_conv_args *g) {
-    (void)g;
-    return false;
+    return g->dtype == FNN_FLOAT32 && g->groups == 1 && g->kh == 3 && g->kw == 3 &&
+           g->sh == 1 && g->sw == 1 && g->dh == 1 && g->dw == 1;
 }
 
-static bool can_depthwise(const fnn_conv_args *g) { return g->groups == g->ci; }
+static bool can_depthwise(const fnn_conv_args *g) {
+    return g->groups > 1 && g->ci == g->groups;
+}
 
-static fnn_conv_algorithm choose(const fnn_conv_args *g, fnn_conv_direction way,
-                                 int64_t wanted) {
-    (void)way;
+/* Where Winograd is faster: channels enough to be worth the transforms, and results that
+ * fill tiles of 4x4. Sizes of a sample alone decide. */
+static bool pays_winograd(const fnn_conv_args *g) {
+    return g->ci >= 16 && g->co >= 16 && g->oh >= 4 && g->ow >= 4;
+}
+
+static fnn_conv_algorithm choose(const fnn_conv_args *g, int64_t wanted) {
     if (wanted != FNN_CONV_AUTO && wanted != PRECISE) {
         return (fnn_conv_algorithm)wanted;
     }
-    if (can_depthwise(g) && g->groups > 1) { /* one channel: many outputs share it */
+    if (can_depthwise(g)) {
         return FNN_CONV_DEPTHWISE;
     }
-    if (wanted == FNN_CONV_AUTO && can_winograd(g)) {
+    if (wanted == FNN_CONV_AUTO && can_winograd(g) && pays_winograd(g)) {
         return FNN_CONV_WINOGRAD;
     }
     return FNN_CONV_GEMM;
@@ -143,9 +161,8 @@ static fnn_status check_algorithm(const fnn_call *c, const fnn_conv_args *g,
     if ((wanted == FNN_CONV_WINOGRAD && !can_winograd(g)) ||
         (wanted == FNN_CONV_DEPTHWISE && !can_depthwise(g))) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected a layer that the %s algorithm can compute",
-                        c->op->name,
-                        wanted == FNN_CONV_WINOGRAD ? "Winograd" : "depthwise");
+                        "%s: expected a layer that algorithm %s can compute",
+                        c->op->name, algorithms[wanted].name);
     }
     return FNN_OK;
 }
@@ -308,7 +325,7 @@ static fnn_conv_algorithm describe(const fnn_call *c, fnn_conv_args *g) {
                         : way == FNN_CONV_INPUT ? a->shape
                                                 : b->shape;
     set_args(c, g, a->ndim - 2, a->dtype, x, of, kernel);
-    return choose(g, way, c->attr[ALGORITHM].i);
+    return choose(g, c->attr[ALGORITHM].i);
 }
 
 int fnn_conv_chosen(const fnn_call *c) {
@@ -322,15 +339,8 @@ static int64_t aligned(int64_t bytes) {
 
 int64_t fnn_workspace_conv(const fnn_call *c) {
     fnn_conv_args g;
-    int64_t bytes = 0;
-    switch (describe(c, &g)) {
-    case FNN_CONV_DEPTHWISE:
-        bytes = fnn_depthwise_workspace(&g, direction(c));
-        break;
-    default:
-        bytes = fnn_implicit_workspace(&g, direction(c));
-    }
-    bytes = aligned(bytes);
+    const fnn_conv_algorithm algorithm = describe(c, &g);
+    int64_t bytes = aligned(algorithms[algorithm].workspace(&g, direction(c)));
     for (int i = 0; i < c->n_in; i++) {
         if (c->in[i] != NULL && !fnn_is_contiguous(c->in[i])) {
             bytes += aligned(fnn_numel(c->in[i]) * fnn_dtype_size(c->in[i]->dtype));
@@ -364,13 +374,7 @@ fnn_status fnn_run_conv(fnn_call *c) {
     const fnn_conv_direction way = direction(c);
     const fnn_conv_algorithm algorithm = describe(c, &g);
     char *copies = c->workspace;
-    switch (algorithm) {
-    case FNN_CONV_DEPTHWISE:
-        copies += aligned(fnn_depthwise_workspace(&g, way));
-        break;
-    default:
-        copies += aligned(fnn_implicit_workspace(&g, way));
-    }
+    copies += aligned(algorithms[algorithm].workspace(&g, way));
     const void *a = dense(c, 0, &copies), *b = dense(c, 1, &copies);
     if (way != FNN_CONV_WEIGHT) {
         g.epilogue.bias = dense(c, 2, &copies);
@@ -381,12 +385,6 @@ fnn_status fnn_run_conv(fnn_call *c) {
         g.epilogue.residual = dense(c, 5, &copies);
         g.epilogue.act = (int)c->attr[ACTIVATION].i;
     }
-    switch (algorithm) {
-    case FNN_CONV_DEPTHWISE:
-        fnn_depthwise_run(&g, way, a, b, c->out[0].data, c->workspace);
-        break;
-    default:
-        fnn_implicit_run(&g, way, a, b, c->out[0].data, c->workspace);
-    }
+    algorithms[algorithm].run(&g, way, a, b, c->out[0].data, c->workspace);
     return FNN_OK;
 }
