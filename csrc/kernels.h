@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "windows.h"
+
 #define FNN_STR_(x) #x
 #define FNN_STR(x) FNN_STR_(x)
 
@@ -184,6 +186,25 @@ typedef struct {
     bool stream;
 } fnn_norm_rows;
 typedef void (*fnn_norm_rows_fn)(const fnn_norm_rows *s);
+/* Pooling, see windows.h: rows lo to hi - 1 of all planes, of y (forward) or of gx. scratch
+ * is aligned, pool.c says how large. tap, of y's shape, says which element of its window a
+ * maximum is: the first one, the last NaN where there is one. It may be NULL. */
+typedef void (*fnn_max_pool_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                const void *x, void *y, void *tap, void *scratch);
+/* gx = the sum of gy over the windows whose tap it is, in the order of windows. */
+typedef void (*fnn_max_pool_bwd_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                    const void *gy, const void *tap, void *gx,
+                                    void *scratch);
+/* Sums along h, then along w, then one division; backward likewise. */
+typedef void (*fnn_avg_pool_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                const void *x, void *y, void *scratch);
+
+/* y[i] = a[i] by_a + b[i] by_b, i < n, each product rounded; y may be a or b. */
+typedef void (*fnn_blend_fn)(ptrdiff_t n, const void *a, double by_a, const void *b,
+                             double by_b, void *y);
+/* y[i] = x[low[i]] (1 - weight[i]) + x[high[i]] weight[i], i < n. */
+typedef void (*fnn_blend_at_fn)(ptrdiff_t n, const void *x, const int32_t *low,
+                                const int32_t *high, const void *weight, void *y);
 
 /* n rounds of independent fused multiply-adds in registers; returns the flops done and
  * writes one element to sink. For benchmarks. */

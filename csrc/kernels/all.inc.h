@@ -14,4 +14,7 @@
 #include "kernels/conv.inc.h"
 #include "kernels/depthwise.inc.h"
 #include "kernels/winograd.inc.h"
+#include "kernels/pool.inc.h"
+#include "kernels/pool_avg.inc.h"
+#include "kernels/resize.inc.h"
 #include "kernels/peak.inc.h"

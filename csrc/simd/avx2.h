@@ -440,6 +440,12 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
     hi->a = _mm256_cvtps_pd(_mm256_castps256_ps128(v.b));
     hi->b = _mm256_cvtps_pd(_mm256_extractf128_ps(v.b, 1));
 }
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    lo->a = _mm256_cvtps_pd(_mm_loadu_ps(p));
+    lo->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 4));
+    hi->a = _mm256_cvtps_pd(_mm_loadu_ps(p + 8));
+    hi->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 12));
+}
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){_mm256_set_m128(_mm256_cvtpd_ps(lo.b), _mm256_cvtpd_ps(lo.a)),
                   _mm256_set_m128(_mm256_cvtpd_ps(hi.b), _mm256_cvtpd_ps(hi.a))};

@@ -290,6 +290,9 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
         hi->x[i] = v.x[i + 8];
     }
 }
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    vf32_widen(f32_load(p), lo, hi);
+}
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     vf32 r;
     for (int i = 0; i < 8; i++) {

@@ -42,7 +42,8 @@
  *   zip_low(a,b) zip_high(a,b)  a0 b0 a1 b1 ... of the lower halves, of the upper ones
  *   transpose(v)                v[LANES]: rows become columns, in place
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
- *                               goes back, rounding
+ *                               goes back, rounding; vf32_load_wide(p,&lo,&hi) widens
+ *                               what it loads
  *
  * And for random numbers vu64, 8 lanes of 64 bits, or 16 words of 32, the low half of a
  * lane first:

@@ -333,6 +333,9 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
     *hi = (vf64){{vcvt_f64_f32(vget_low_f32(v.q[2])), vcvt_high_f64_f32(v.q[2]),
                   vcvt_f64_f32(vget_low_f32(v.q[3])), vcvt_high_f64_f32(v.q[3])}};
 }
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    vf32_widen(f32_load(p), lo, hi);
+}
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){{vcvt_high_f32_f64(vcvt_f32_f64(lo.q[0]), lo.q[1]),
                    vcvt_high_f32_f64(vcvt_f32_f64(lo.q[2]), lo.q[3]),
