@@ -70,6 +70,7 @@ if _TYPE_CHECKING:
     from fastnn import datasets as datasets
     from fastnn import plan as plan
     from fastnn import train as train
+    from fastnn import transforms as transforms
     from fastnn.plan import compile as compile
 
 _LAZY = (
@@ -77,6 +78,7 @@ _LAZY = (
     "datasets",
     "plan",
     "train",
+    "transforms",
 )  # parts that `import fastnn` need not wait for
 
 if not _TYPE_CHECKING:

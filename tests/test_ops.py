@@ -128,8 +128,14 @@ def test_result_dtype_and_fresh_memory(name, k):
     shares = any(_core.same_storage(first, a) for a in sources)
     assert shares == (name in TABLE and "view" in TABLE[name].flags)
     if not is_random(name):
+        written = TABLE[name].written if name in TABLE else ()
+        may = (
+            [n in written for n, _ in zip(TABLE[name].inputs, args)] if written else ()
+        )
+        changed = [a for a, w in zip(args, may, strict=False) if w]
         for a, b in zip(sources, before, strict=True):
-            np.testing.assert_array_equal(a.numpy(), b)
+            if not any(a is c for c in changed):
+                np.testing.assert_array_equal(a.numpy(), b)
 
 
 # ---- gradients --------------------------------------------------------------------------

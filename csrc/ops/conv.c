@@ -90,7 +90,14 @@ static fnn_status check_layer(fnn_call *c, fnn_conv_direction way) {
     }
     const int dims = x->ndim - 2;
     FNN_TRY(expect_count(c, &a[STRIDE], dims, "stride", 1));
-    FNN_TRY(expect_count(c, &a[PADDING], 2 * dims, "padding", 0));
+    FNN_TRY(expect_count(c, &a[PADDING], 2 * dims, "padding", -MOST));
+    for (int d = 0; d < dims; d++) { /* what comes after may be cropped */
+        if (a[PADDING].ints[2 * d] < 0) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "%s: expected padding of at least 0, got %lld", c->op->name,
+                            (long long)a[PADDING].ints[2 * d]);
+        }
+    }
     FNN_TRY(expect_count(c, &a[DILATION], dims, "dilation", 1));
     if (a[GROUPS].i < 1) {
         return fnn_fail(c->err, FNN_ERR_VALUE,

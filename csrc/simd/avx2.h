@@ -143,6 +143,17 @@ SI vf32 f32_split(vf32 v, vf32 *e) {
     v.b = split_ymm32(v.b, &e->b);
     return v;
 }
+SI __m256 at_ymm32(const float *p, ptrdiff_t ld, __m256 row, __m256 col, __m256 m,
+                   __m256 other) {
+    __m256i k =
+        _mm256_mullo_epi32(_mm256_cvttps_epi32(row), _mm256_set1_epi32((int)ld));
+    k = _mm256_add_epi32(k, _mm256_cvttps_epi32(col));
+    return _mm256_mask_i32gather_ps(other, p, k, m, 4);
+}
+SI vf32 f32_at(const float *p, ptrdiff_t ld, vf32 row, vf32 col, mf32 m, vf32 other) {
+    return (vf32){at_ymm32(p, ld, row.a, col.a, m.a, other.a),
+                  at_ymm32(p, ld, row.b, col.b, m.b, other.b)};
+}
 #define TREE32(name, op)                                                           \
     SI float f32_##name(vf32 v) {                                                  \
         __m256 x = _mm256_##op##_ps(v.a, v.b);                                     \
@@ -298,6 +309,16 @@ SI __m256d lookup_ymm64(const double *table, __m256d v) {
     __m256d sign = _mm256_castsi256_pd(_mm256_slli_epi64(u, 10));
     return _mm256_blendv_pd(_mm256_castps_pd(low), _mm256_castps_pd(high), sign);
 }
+SI __m256d at_ymm64(const double *p, ptrdiff_t ld, __m256d row, __m256d col, __m256d m,
+                    __m256d other) {
+    __m128i k = _mm_mullo_epi32(_mm256_cvttpd_epi32(row), _mm_set1_epi32((int)ld));
+    k = _mm_add_epi32(k, _mm256_cvttpd_epi32(col));
+    return _mm256_mask_i32gather_pd(other, p, k, m, 8);
+}
+SI vf64 f64_at(const double *p, ptrdiff_t ld, vf64 row, vf64 col, mf64 m, vf64 other) {
+    return (vf64){at_ymm64(p, ld, row.a, col.a, m.a, other.a),
+                  at_ymm64(p, ld, row.b, col.b, m.b, other.b)};
+}
 SI vf64 f64_lookup(const double *table, vf64 v) {
     return (vf64){lookup_ymm64(table, v.a), lookup_ymm64(table, v.b)};
 }
@@ -395,6 +416,12 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
     lo->b = _mm256_cvtps_pd(_mm256_extractf128_ps(v.a, 1));
     hi->a = _mm256_cvtps_pd(_mm256_castps256_ps128(v.b));
     hi->b = _mm256_cvtps_pd(_mm256_extractf128_ps(v.b, 1));
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    lo->a = _mm256_cvtps_pd(_mm_loadu_ps(p));
+    lo->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 4));
+    hi->a = _mm256_cvtps_pd(_mm_loadu_ps(p + 8));
+    hi->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 12));
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){_mm256_set_m128(_mm256_cvtpd_ps(lo.b), _mm256_cvtpd_ps(lo.a)),

@@ -61,6 +61,12 @@ SI vf32 f32_lookup(const float *table, vf32 v) {
     __m512i k = _mm512_srli_epi32(_mm512_castps_si512(v), 21); /* only 4 bits count */
     return _mm512_permutexvar_ps(k, _mm512_load_ps(table));
 }
+SI vf32 f32_at(const float *p, ptrdiff_t ld, vf32 row, vf32 col, mf32 m, vf32 other) {
+    __m512i k =
+        _mm512_mullo_epi32(_mm512_cvttps_epi32(row), _mm512_set1_epi32((int)ld));
+    k = _mm512_add_epi32(k, _mm512_cvttps_epi32(col));
+    return _mm512_mask_i32gather_ps(other, m, k, p, 4);
+}
 #define FNN_HTREE32(name, op)                                                          \
     SI float f32_##name(vf32 v) {                                                      \
         __m256 a =                                                                     \
@@ -157,6 +163,12 @@ SI vf64 f64_lookup(const double *table, vf64 v) {
     __m512i k = _mm512_srli_epi64(_mm512_castpd_si512(v), 51); /* only 3 bits count */
     return _mm512_permutexvar_pd(k, _mm512_load_pd(table));
 }
+SI vf64 f64_at(const double *p, ptrdiff_t ld, vf64 row, vf64 col, mf64 m, vf64 other) {
+    __m256i k =
+        _mm256_mullo_epi32(_mm512_cvttpd_epi32(row), _mm256_set1_epi32((int)ld));
+    k = _mm256_add_epi32(k, _mm512_cvttpd_epi32(col));
+    return _mm512_mask_i32gather_pd(other, m, k, p, 8);
+}
 #define FNN_HTREE64(name, op)                                                          \
     SI double f64_##name(vf64 v) {                                                     \
         __m256d a =                                                                    \
@@ -203,6 +215,10 @@ SI void f64_transpose(vf64 *r) {
 SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
     *lo = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
     *hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    *lo = _mm512_cvtps_pd(_mm256_loadu_ps(p));
+    *hi = _mm512_cvtps_pd(_mm256_loadu_ps(p + 8));
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(lo)),

@@ -32,13 +32,17 @@
  *                               end of the lane's exponent and the start of its fraction,
  *                               bits 21 to 24 (f32), 51 to 53 (f64), so that from v to
  *                               16 v each quarter (half) of an octave has its own
+ *   at(p,ld,row,col,m,other)    m ? p[row * ld + col] : other; where m, row and col are
+ *                               integral and the index is from 0 to 2^31 - 1; elsewhere
+ *                               nothing is read. 0 <= ld < 2^31
  *   hsum hmax hmin              fixed tree: lane i with i + LANES/2, then LANES/4, ...;
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
  *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
  *   transpose(v)                v[LANES]: rows become columns, in place
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
- *                               goes back, rounding
+ *                               goes back, rounding; vf32_load_wide(p,&lo,&hi) widens
+ *                               what it loads
  *
  * And for random numbers vu64, 8 lanes of 64 bits, or 16 words of 32, the low half of a
  * lane first:
@@ -94,6 +98,7 @@
 #define v_ldexp FNN_VFN(_ldexp)
 #define v_split FNN_VFN(_split)
 #define v_lookup FNN_VFN(_lookup)
+#define v_at FNN_VFN(_at)
 #define v_hsum FNN_VFN(_hsum)
 #define v_hmax FNN_VFN(_hmax)
 #define v_hmin FNN_VFN(_hmin)

@@ -301,6 +301,25 @@ SI void f64_transpose(vf64 *r) {
     }
 }
 
+/* ---- elements by place ---- */
+
+#define AT(P, T, V, M, N)                                                        \
+    SI V P##_at(const T *p, ptrdiff_t ld, V row, V col, M m, V other) {          \
+        T i[N], j[N], r[N];                                                      \
+        uint8_t inside[N];                                                       \
+        P##_store(i, row);                                                       \
+        P##_store(j, col);                                                       \
+        P##_store(r, other);                                                     \
+        P##_mstore(inside, m, N);                                                \
+        for (int k = 0; k < N; k++) {                                            \
+            r[k] = inside[k] ? p[(ptrdiff_t)i[k] * ld + (ptrdiff_t)j[k]] : r[k]; \
+        }                                                                        \
+        return P##_load(r);                                                      \
+    }
+AT(f32, float, vf32, mf32, 16)
+AT(f64, double, vf64, mf64, 8)
+#undef AT
+
 /* ---- between ---- */
 
 SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
@@ -308,6 +327,9 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
                   vcvt_f64_f32(vget_low_f32(v.q[1])), vcvt_high_f64_f32(v.q[1])}};
     *hi = (vf64){{vcvt_f64_f32(vget_low_f32(v.q[2])), vcvt_high_f64_f32(v.q[2]),
                   vcvt_f64_f32(vget_low_f32(v.q[3])), vcvt_high_f64_f32(v.q[3])}};
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    vf32_widen(f32_load(p), lo, hi);
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){{vcvt_high_f32_f64(vcvt_f32_f64(lo.q[0]), lo.q[1]),

@@ -87,7 +87,9 @@ def normalize_batch(
         expect_tensors("batch_norm", input=input)
     eps = number("batch_norm", "eps", eps)
     if training:
-        share = BATCHES if momentum is None else number("batch_norm", "momentum", momentum)
+        share = (
+            BATCHES if momentum is None else number("batch_norm", "momentum", momentum)
+        )
         if momentum is not None and not 0 <= share <= 1:
             raise ValueError(
                 f"batch_norm: expected momentum from 0 to 1, got {momentum}"
@@ -106,8 +108,8 @@ def normalize_batch(
     scale = _div(1.0 if weight is None else weight, scale)
     shift = _mul(running_mean, scale)
     shift = _neg(shift) if bias is None else _sub(bias, shift)
-    y = _scale_shift(input, scale, shift)
-    return y
+    shifted: Tensor = _scale_shift(input, scale, shift)
+    return shifted
 
 
 @public()
@@ -281,10 +283,20 @@ def _(
     if gy is not None:
         y = None
         if act and residual is not None:  # else the kernel makes it again
-            held = [None if v is None else v.detach() for v in (x, weight, bias, residual)]
+            held = [
+                None if v is None else v.detach() for v in (x, weight, bias, residual)
+            ]
             y = _batch_norm(*held, None, None, None, eps, 0.0, act)[0]
         gx, gw, gb, gr = _batch_norm_backward(
-            gy, x, weight, bias if act else None, mean, rstd, y, act, act and node.needs(3)
+            gy,
+            x,
+            weight,
+            bias if act else None,
+            mean,
+            rstd,
+            y,
+            act,
+            act and node.needs(3),
         )
         gr = gr if act else gy
     if g_mean is not None or g_rstd is not None:
@@ -396,7 +408,9 @@ def _group_formula(
 
 
 def _second(
-    node: Node, formula: Callable[..., tuple[Tensor, ...]], gs: tuple[Tensor | None, ...]
+    node: Node,
+    formula: Callable[..., tuple[Tensor, ...]],
+    gs: tuple[Tensor | None, ...],
 ) -> Gradients:
     """The gradient of a fused gradient, through its form in plain ops."""
     from fastnn.autograd import enable_grad, grad, is_grad_enabled
@@ -460,7 +474,8 @@ def _row_gradient(
         groups = backward is _group_norm_backward
         full = _in_groups(x, node.attrs[0]) if groups else x
         stats = (
-            None if v is None else reshape(v, kept) for v in (mean, rstd, g_mean, g_rstd)
+            None if v is None else reshape(v, kept)
+            for v in (mean, rstd, g_mean, g_rstd)
         )
         more = _through_statistics(full, *stats)  # type: ignore[arg-type]
         assert more is not None
@@ -563,9 +578,7 @@ def _(
 ) -> Any:
     n, c = x.shape[:2]
     elements = math.prod(x.shape[2:])
-    mean, rstd = _statistics(
-        x.reshape(n, groups, c // groups, elements), (2, 3), eps
-    )
+    mean, rstd = _statistics(x.reshape(n, groups, c // groups, elements), (2, 3), eps)
     y = (x.reshape(n, groups, c // groups, elements) - mean) * rstd
     y = y.reshape(x.shape) * _shaped(weight, x.ndim, 1) + _shaped(bias, x.ndim, 0)
     return y, mean.reshape(n, groups), rstd.reshape(n, groups)
