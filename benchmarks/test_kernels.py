@@ -41,6 +41,7 @@ TABLES = (512, 1024)  # what is selected from, sorted, summed up
 LOGITS = [(64, 10), (512, 1000)]
 PARAMETERS = [(512, 784), (512,)]
 RANDOM = (256, 1024)
+WARPED = (64, 28, 28)  # images
 
 # NumPy's counterpart of what has no reference
 DRAWS: dict[str, Callable[[Any], Any]] = {
@@ -93,6 +94,24 @@ def cross_entropies() -> dict[str, list[Sample]]:
     return cases
 
 
+def warps() -> dict[str, list[Sample]]:
+    """Images of MNIST's size, turned, moved by a grid and blurred."""
+    n, h, w = WARPED
+    x = normal(n, 1, h, w)
+    theta = np.array([[0.9, 0.31, 0.13], [-0.27, 1.1, 0.37]]) + 0.1 * normal(n, 2, 3)
+    i, j = np.mgrid[:h, :w]
+    grid = np.einsum("nkp,phw->nhwk", theta, np.stack([j, i, np.ones_like(i)]))
+    grid[:] = np.floor(grid) + 0.1 + 0.8 * (grid - np.floor(grid))  # at no kink
+    taps = np.ones((n, 9)) / 9
+    return {
+        "affine_sample": [Sample((x, theta, h, w))],
+        "grid_sample": [Sample((x, grid, 0, 0, 2))],
+        "grid_sample_input": [Sample((x, grid, h, w, 0, 0, 2))],
+        "grid_sample_grid": [Sample((x, x, grid, 0, 0, 2))],
+        "filter2": [Sample((x, taps, taps))],
+    }
+
+
 rows, columns = TABLES
 CASES: dict[str, list[Sample]] = {
     **{
@@ -137,6 +156,7 @@ CASES: dict[str, list[Sample]] = {
         for name in ("softmax_backward", "log_softmax_backward")
     },
     **cross_entropies(),
+    **warps(),
     "uniform": [Sample((state, RANDOM))],
     "normal": [Sample((state, RANDOM))],
     "permutation": [Sample((state, RANDOM[0] * RANDOM[1]))],

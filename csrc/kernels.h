@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "windows.h"
+
 #define FNN_STR_(x) #x
 #define FNN_STR(x) FNN_STR_(x)
 
@@ -184,6 +186,58 @@ typedef struct {
     bool stream;
 } fnn_norm_rows;
 typedef void (*fnn_norm_rows_fn)(const fnn_norm_rows *s);
+/* Pooling, see windows.h: rows lo to hi - 1 of all planes, of y (forward) or of gx. scratch
+ * is aligned, pool.c says how large. tap, of y's shape, says which element of its window a
+ * maximum is: the first one, the last NaN where there is one. It may be NULL. */
+typedef void (*fnn_max_pool_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                const void *x, void *y, void *tap, void *scratch);
+/* gx = the sum of gy over the windows whose tap it is, in the order of windows. */
+typedef void (*fnn_max_pool_bwd_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                    const void *gy, const void *tap, void *gx,
+                                    void *scratch);
+/* Sums along h, then along w, then one division; backward likewise. */
+typedef void (*fnn_avg_pool_fn)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                const void *x, void *y, void *scratch);
+
+/* y[i] = a[i] by_a + b[i] by_b, i < n, each product rounded; y may be a or b. */
+typedef void (*fnn_blend_fn)(ptrdiff_t n, const void *a, double by_a, const void *b,
+                             double by_b, void *y);
+/* y[i] = x[low[i]] (1 - weight[i]) + x[high[i]] weight[i], i < n. */
+typedef void (*fnn_blend_at_fn)(ptrdiff_t n, const void *x, const int32_t *low,
+                                const int32_t *high, const void *weight, void *y);
+/* Images sampled between their pixels; see kernels/warp.inc.h. A position is in pixels: the
+ * middle of the one in row i and column j is at (x, y) = (j, i). */
+enum { FNN_WARP_BILINEAR, FNN_WARP_NEAREST };
+/* What lies outside: one value, the nearest pixel, or the image mirrored at the middle of
+ * its outermost pixels or at their outer edges. */
+enum { FNN_WARP_FILL, FNN_WARP_BORDER, FNN_WARP_MIRROR, FNN_WARP_EDGES };
+#define FNN_WARP_SIDE (1 << 24) /* pixels a side, at most: float32 counts no further */
+typedef struct {
+    ptrdiff_t n, channels, h, w;
+    const void *at_x, *at_y; /* [n] positions */
+    void *
+        x; /* (channels, h, w): rows ld and channels plane apart; read, but by warp_scatter */
+    ptrdiff_t ld, plane;
+    void *y; /* (channels, n), channels y_plane apart; written by warp, else read */
+    ptrdiff_t y_plane;
+    void *slope_x, *slope_y; /* [n], written by warp_slopes */
+    int mode, padding;
+    double fill;
+} fnn_warp;
+/* warp: y = x at the positions. warp_scatter: x += y through the same weights. warp_slopes:
+ * sum over channels of y times the derivatives by x and y of x at the positions. */
+typedef void (*fnn_warp_fn)(const fnn_warp *job);
+/* (at_x, at_y)[i] = theta (column + i, row, 1), theta (2, 3). */
+typedef void (*fnn_warp_affine_fn)(ptrdiff_t n, const void *theta, ptrdiff_t row,
+                                   ptrdiff_t column, void *at_x, void *at_y);
+/* at_x[i] = grid[i * step] * scale[0] + shift[0]; at_y of the elements `second` further,
+ * likewise with scale[1] and shift[1]. */
+typedef void (*fnn_warp_grid_fn)(ptrdiff_t n, const void *grid, ptrdiff_t step,
+                                 ptrdiff_t second, const double *scale,
+                                 const double *shift, void *at_x, void *at_y);
+/* y[j] = sum_i weights[i] rows[i][j], i < m in order, j < n. */
+typedef void (*fnn_weighted_rows_fn)(ptrdiff_t n, ptrdiff_t m, const void *weights,
+                                     const void *const *rows, void *y);
 
 /* n rounds of independent fused multiply-adds in registers; returns the flops done and
  * writes one element to sink. For benchmarks. */
@@ -304,6 +358,42 @@ typedef struct {
     fnn_finish_fn finish;
     int mr, nr, lanes, gemv_m;
 } fnn_gemm_tile;
+
+/* ---- depthwise convolution ------------------------------------------------------- */
+
+/* y[i][j] = sum over taps (u, v) of w[u nv + v] x[i x_row + j + row_at[u] + col_at[v]],
+ * i < rows, j < cols: an FMA chain in this order, from zero (`first`) or from y. Then
+ * act(fma(y + bias, scale, shift) + residual) with numbers at bias, scale and shift, and
+ * a residual that lies as y does; NULL: left out. x is scratch with lanes past its end.
+ * near: row_at[u] is row_at[0] + u x_row. */
+typedef struct {
+    ptrdiff_t rows, cols;
+    const void *x;
+    ptrdiff_t x_row;
+    void *y;
+    ptrdiff_t y_row;
+    ptrdiff_t nu, nv;
+    const ptrdiff_t *row_at, *col_at;
+    const void *w;
+    bool near, first;
+    const void *bias, *scale, *shift, *residual;
+    int act;
+} fnn_depthwise_taps;
+
+typedef void (*fnn_depthwise_fn)(const fnn_depthwise_taps *t);
+/* sums[u nv + v][lane] += y[i][j] x[i x_row + j + row_at[u] + col_at[v]], summed over
+ * i < rows and the lane's j < cols; of t this reads no more. */
+typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums);
+/* y[k] = the sum of sums[k]'s lanes, k < n. */
+typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
+/* y[i y_row + j] = x[i x_row + j step], i < rows, j < n; for step 1, zeros follow up to a
+ * whole vector. */
+typedef void (*fnn_depthwise_copy_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                      ptrdiff_t x_row, ptrdiff_t step, void *y,
+                                      ptrdiff_t y_row);
+/* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
+typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
+                                      ptrdiff_t pitch);
 
 /* ---- Winograd convolution F(4x4, 3x3), float32 alone ---------------------------- */
 

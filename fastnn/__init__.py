@@ -68,15 +68,19 @@ def are_deterministic_algorithms_enabled() -> _Any:
 if _TYPE_CHECKING:
     from fastnn import data as data
     from fastnn import datasets as datasets
+    from fastnn import models as models
     from fastnn import plan as plan
     from fastnn import train as train
+    from fastnn import transforms as transforms
     from fastnn.plan import compile as compile
 
 _LAZY = (
     "data",
     "datasets",
+    "models",
     "plan",
     "train",
+    "transforms",
 )  # parts that `import fastnn` need not wait for
 
 if not _TYPE_CHECKING:

@@ -128,8 +128,12 @@ def test_result_dtype_and_fresh_memory(name, k):
     shares = any(_core.same_storage(first, a) for a in sources)
     assert shares == (name in TABLE and "view" in TABLE[name].flags)
     if not is_random(name):
+        written = TABLE[name].written if name in TABLE else ()
+        names = TABLE[name].inputs if written else ()
+        changed = [id(a) for n, a in zip(names, args, strict=False) if n in written]
         for a, b in zip(sources, before, strict=True):
-            np.testing.assert_array_equal(a.numpy(), b)
+            if id(a) not in changed:
+                np.testing.assert_array_equal(a.numpy(), b)
 
 
 # ---- gradients --------------------------------------------------------------------------

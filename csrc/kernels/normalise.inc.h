@@ -19,6 +19,15 @@ FNN_INLINE doubles FNN_NAME(widen)(V x) {
 #endif
     return w;
 }
+FNN_INLINE doubles FNN_NAME(load_doubles)(const T *x) {
+    doubles w;
+#if IS_F32
+    vf32_load_wide(x, &w.v[0], &w.v[1]);
+#else
+    w.v[0] = v_load(x);
+#endif
+    return w;
+}
 FNN_INLINE doubles FNN_NAME(doubles_zero)(void) {
     doubles w;
     for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
@@ -32,6 +41,13 @@ FNN_INLINE void FNN_NAME(doubles_add)(doubles *sum, V x) {
         sum->v[k] = f64_add(sum->v[k], w.v[k]);
     }
 }
+/* The same on other pipes than additions and conversions run on: x * 1 + sum. */
+FNN_INLINE void FNN_NAME(doubles_fma)(doubles *sum, V x) {
+    doubles w = FNN_NAME(widen)(x);
+    for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
+        sum->v[k] = f64_fma(w.v[k], f64_set1(1), sum->v[k]);
+    }
+}
 FNN_INLINE double FNN_NAME(doubles_sum)(const doubles *sum) {
 #if IS_F32
     return f64_hsum(f64_add(sum->v[0], sum->v[1]));
@@ -40,11 +56,10 @@ FNN_INLINE double FNN_NAME(doubles_sum)(const doubles *sum) {
 #endif
 }
 /* Adds d = x - center and d^2. */
-FNN_INLINE void FNN_NAME(moment)(V x, const doubles *center, doubles *sum,
+FNN_INLINE void FNN_NAME(moment)(doubles w, const doubles *center, doubles *sum,
                                  doubles *square) {
-    doubles w = FNN_NAME(widen)(x);
     for (int k = 0; k < (IS_F32 ? 2 : 1); k++) {
-        vf64 d = f64_sub(w.v[k], center->v[k]);
+        vf64 d = f64_fma(w.v[k], f64_set1(1), f64_neg(center->v[k]));
         sum->v[k] = f64_add(sum->v[k], d);
         square->v[k] = f64_fma(d, d, square->v[k]);
     }
@@ -61,17 +76,7 @@ FNN_INLINE void FNN_NAME(put_part)(T *y, V v, ptrdiff_t m, const bool whole,
     }
 }
 
-/* Runs `step(i, m, whole)` over n elements: whole vectors, then what is left. */
-#define FNN_ALONG(n, step)                       \
-    do {                                         \
-        ptrdiff_t i_ = 0;                        \
-        for (; i_ + LANES <= (n); i_ += LANES) { \
-            step(i_, LANES, true);               \
-        }                                        \
-        if (i_ < (n)) {                          \
-            step(i_, (n) - i_, false);           \
-        }                                        \
-    } while (0)
+/* Elements of p from i on: a vector, or what is left of one. */
 #define FNN_GET(p, i, m, whole) ((whole) ? v_load((p) + (i)) : v_loadn((p) + (i), m))
 
 /* ---- segments of one channel --------------------------------------------------------- */
@@ -80,17 +85,18 @@ static void FNN_NAME(moments)(const fnn_segments *s, double *sums) {
     const V center = v_set1((T)s->center);
     const doubles from = FNN_NAME(widen)(center);
     doubles sum = FNN_NAME(doubles_zero)(), square = sum;
+    const ptrdiff_t n = s->n, ahead = s->ahead;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         const T *x = (const T *)s->x + r * s->ld;
-#define STEP(i, m, whole)                                             \
-    do {                                                              \
-        V v = FNN_GET(x, i, m, whole);                                \
-        __builtin_prefetch(x + i + s->ahead);                         \
-        v = (whole) ? v : v_sel(FNN_NAME(lanes_below)(m), v, center); \
-        FNN_NAME(moment)(v, &from, &sum, &square);                    \
-    } while (0)
-        FNN_ALONG(s->n, STEP);
-#undef STEP
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            __builtin_prefetch(x + i + ahead, 0, 2);
+            FNN_NAME(moment)(FNN_NAME(load_doubles)(x + i), &from, &sum, &square);
+        }
+        if (i < n) { /* past the end, what adds nothing */
+            V v = v_sel(FNN_NAME(lanes_below)(n - i), v_loadn(x + i, n - i), center);
+            FNN_NAME(moment)(FNN_NAME(widen)(v), &from, &sum, &square);
+        }
     }
     sums[0] = FNN_NAME(doubles_sum)(&sum);
     sums[1] = FNN_NAME(doubles_sum)(&square);
@@ -104,20 +110,20 @@ FNN_INLINE void FNN_NAME(normalise_as)(const fnn_segments *s, const bool add,
                                        const int act, const bool stream) {
     const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
     const V shift = v_set1((T)s->shift);
+    const ptrdiff_t n = s->n, ahead = s->ahead;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         const T *x = (const T *)s->x + r * s->ld;
         const T *other = add ? (const T *)s->other + r * s->ld : NULL;
         T *y = (T *)s->y + r * s->ld;
-#define STEP(i, m, whole)                                                        \
-    do {                                                                         \
-        V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);     \
-        __builtin_prefetch(x + i + s->ahead);                                    \
-        v = add ? v_add(v, FNN_GET(other, i, m, whole)) : v;                     \
-        FNN_NAME(put_part)(y + i, act == FNN_ACT_RELU ? m_relu(v) : v, m, whole, \
-                           stream);                                              \
-    } while (0)
-        FNN_ALONG(s->n, STEP);
-#undef STEP
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const bool whole = i + LANES <= n;
+            const ptrdiff_t m = whole ? LANES : n - i;
+            V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);
+            __builtin_prefetch(x + i + ahead, 0, 2);
+            v = add ? v_add(v, FNN_GET(other, i, m, whole)) : v;
+            v = act == FNN_ACT_RELU ? m_relu(v) : v;
+            FNN_NAME(put_part)(y + i, v, m, whole, stream);
+        }
     }
 }
 
@@ -162,42 +168,71 @@ FNN_INLINE V FNN_NAME(masked)(V gy, V y) {
     return v_sel(v_lt(v_zero(), y), gy, v_zero());
 }
 
+/* A row of a segment, out of reach of what is stored meanwhile. */
+#define grad_row FNN_NAME(grad_row)
+typedef struct {
+    const T *x, *gy, *other;
+    V center, scale, shift;
+} grad_row;
+
+FNN_INLINE grad_row FNN_NAME(grad_row_of)(const fnn_segments *s, ptrdiff_t r) {
+    grad_row row = {.x = (const T *)s->x + r * s->ld,
+                    .gy = (const T *)s->gy + r * s->ld};
+    row.other = s->other ? (const T *)s->other + r * s->ld : NULL;
+    row.center = v_set1((T)s->center);
+    row.scale = v_set1((T)s->scale);
+    row.shift = v_set1((T)s->shift);
+    return row;
+}
+
+/* gy that passed act, and d = x - center, at element i. */
+FNN_INLINE V FNN_NAME(passed)(const grad_row *row, ptrdiff_t i, ptrdiff_t m,
+                              const bool whole, const bool given, const int act, V *d) {
+    V g = FNN_GET(row->gy, i, m, whole);
+    *d = v_sub(FNN_GET(row->x, i, m, whole), row->center);
+    if (act == FNN_ACT_RELU) {
+        V y = given ? FNN_GET(row->other, i, m, whole)
+                    : v_fma(*d, row->scale, row->shift);
+        g = FNN_NAME(masked)(g, y);
+    }
+    return g;
+}
+
+/* Four vectors join before they are widened, which costs more than to add. */
 FNN_INLINE void FNN_NAME(sums_as)(const fnn_segments *s, double *sums, const bool given,
                                   const int act) {
-    const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
-    const V shift = v_set1((T)s->shift);
+    const ptrdiff_t n = s->n, ahead = s->ahead;
     doubles sum = FNN_NAME(doubles_zero)(), dot = sum;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
-        const T *x = (const T *)s->x + r * s->ld, *gy = (const T *)s->gy + r * s->ld;
-        const T *other = given ? (const T *)s->other + r * s->ld : NULL;
-        T *kept = s->masked ? (T *)s->masked + r * s->ld : NULL;
+        const grad_row row = FNN_NAME(grad_row_of)(s, r);
+        T *kept = act && s->masked ? (T *)s->masked + r * s->ld : NULL;
         ptrdiff_t i = 0;
-#define TERM(at, m, whole, g, p)                                                     \
-    V d##g = v_sub(FNN_GET(x, at, m, whole), center), g = FNN_GET(gy, at, m, whole); \
-    __builtin_prefetch(x + (at) + s->ahead);                                         \
-    __builtin_prefetch(gy + (at) + s->ahead);                                        \
-    if (act == FNN_ACT_RELU) {                                                       \
-        V y##g = given ? FNN_GET(other, at, m, whole) : v_fma(d##g, scale, shift);   \
-        g = FNN_NAME(masked)(g, y##g);                                               \
-        if (kept) {                                                                  \
-            FNN_NAME(put_part)(kept + (at), g, m, whole, false);                     \
-        }                                                                            \
-    }                                                                                \
-    V p = v_mul(g, d##g)
-        for (; i + 2 * LANES <= s->n; i += 2 * LANES) {
-            TERM(i, LANES, true, g, p);
-            TERM(i + LANES, LANES, true, h, q);
-            FNN_NAME(doubles_add)(&sum, v_add(g, h));
-            FNN_NAME(doubles_add)(&dot, v_add(p, q));
+        for (; i + 4 * LANES <= n; i += 4 * LANES) {
+            V g[4], d[4];
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                const ptrdiff_t at = i + k * LANES;
+                __builtin_prefetch(row.x + at + ahead, 0, 2);
+                __builtin_prefetch(row.gy + at + ahead, 0, 2);
+                g[k] = FNN_NAME(passed)(&row, at, LANES, true, given, act, &d[k]);
+                if (kept) {
+                    v_store(kept + at, g[k]);
+                }
+            }
+            V low = v_fma(g[1], d[1], v_mul(g[0], d[0]));
+            V high = v_fma(g[3], d[3], v_mul(g[2], d[2]));
+            FNN_NAME(doubles_add)(&sum, v_add(v_add(g[0], g[1]), v_add(g[2], g[3])));
+            FNN_NAME(doubles_fma)(&dot, v_add(low, high));
         }
-        for (; i < s->n; i += LANES) {
-            const ptrdiff_t m = s->n - i < LANES ? s->n - i : LANES;
-            TERM(i, m, false, g, p);
-            FNN_NAME(doubles_add)(&sum, g);
-            /* past the end g is 0, and so is p */
-            FNN_NAME(doubles_add)(&dot, p);
+        for (; i < n; i += LANES) {
+            const ptrdiff_t m = n - i < LANES ? n - i : LANES;
+            V d, g = FNN_NAME(passed)(&row, i, m, false, given, act, &d);
+            if (kept) {
+                v_storen(kept + i, g, m);
+            }
+            FNN_NAME(doubles_add)(&sum, g); /* 0 past the end */
+            FNN_NAME(doubles_fma)(&dot, v_mul(g, d));
         }
-#undef TERM
     }
     sums[0] = FNN_NAME(doubles_sum)(&sum);
     sums[1] = FNN_NAME(doubles_sum)(&dot);
@@ -213,33 +248,38 @@ static void FNN_NAME(normalise_sums)(const fnn_segments *s, double *sums) {
     }
 }
 
+/* While a row is written, a quarter of a row of what is summed next is fetched: more would
+ * push out what is still to be read. */
 FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
                                   const int act, const bool stream) {
-    const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
-    const V shift = v_set1((T)s->shift), slope = v_set1((T)s->slope);
+    const V scale = v_set1((T)s->scale), slope = v_set1((T)s->slope);
     const V offset = v_set1((T)s->offset);
+    const ptrdiff_t n = s->n;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
-        const T *x = (const T *)s->x + r * s->ld, *gy = (const T *)s->gy + r * s->ld;
-        const T *other = given ? (const T *)s->other + r * s->ld : NULL;
+        const grad_row row = FNN_NAME(grad_row_of)(s, r);
+        const ptrdiff_t next = r / 4 * s->ld + r % 4 * (n / 4) + s->ahead;
+        const T *next_x = (const T *)s->x + next, *next_gy = (const T *)s->gy + next;
         T *gx = (T *)s->y + r * s->ld;
-#define STEP(i, m, whole)                                                           \
-    do {                                                                            \
-        V d = v_sub(FNN_GET(x, i, m, whole), center), g = FNN_GET(gy, i, m, whole); \
-        if (act == FNN_ACT_RELU) {                                                  \
-            V y = given ? FNN_GET(other, i, m, whole) : v_fma(d, scale, shift);     \
-            g = FNN_NAME(masked)(g, y);                                             \
-        }                                                                           \
-        V v = v_fma(g, scale, v_fma(d, slope, offset));                             \
-        FNN_NAME(put_part)(gx + i, v, m, whole, stream);                            \
-    } while (0)
-        FNN_ALONG(s->n, STEP);
-#undef STEP
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            V d, g = FNN_NAME(passed)(&row, i, LANES, true, given, act, &d);
+            __builtin_prefetch(next_x + i / 4, 0, 2);
+            __builtin_prefetch(next_gy + i / 4, 0, 2);
+            V v = v_fma(g, scale, v_fma(d, slope, offset));
+            FNN_NAME(put_part)(gx + i, v, LANES, true, stream);
+        }
+        if (i < n) {
+            V d, g = FNN_NAME(passed)(&row, i, n - i, false, given, act, &d);
+            v_storen(gx + i, v_fma(g, scale, v_fma(d, slope, offset)), n - i);
+        }
     }
 }
 
 static void FNN_NAME(normalise_grad)(const fnn_segments *s) {
     FNN_CONSTANTS(FNN_NAME(grad_as), s, s->other != NULL);
 }
+
+#undef grad_row
 
 /* ---- channels side by side ----------------------------------------------------------- */
 
@@ -274,7 +314,7 @@ FNN_INLINE void FNN_NAME(column_sums)(const fnn_columns *s, ptrdiff_t j, ptrdiff
             const ptrdiff_t at = r * s->ld + j + k * LANES;
             V x = FNN_GET((const T *)s->x, at, m, whole);
             if (!s->gy) {
-                FNN_NAME(moment)(x, &from[k], &sum[k], &dot[k]);
+                FNN_NAME(moment)(FNN_NAME(widen)(x), &from[k], &sum[k], &dot[k]);
                 continue;
             }
             V g = FNN_GET((const T *)s->gy, at, m, whole), d = v_sub(x, center[k]);
@@ -331,9 +371,10 @@ FNN_INLINE void FNN_NAME(column_step)(const fnn_columns *s, ptrdiff_t row, ptrdi
 
 static void FNN_NAME(normalise_columns)(const fnn_columns *s) {
     for (ptrdiff_t r = 0; r < s->rows; r++) {
-#define STEP(j, m, whole) FNN_NAME(column_step)(s, r * s->ld, j, m, whole)
-        FNN_ALONG(s->cols, STEP);
-#undef STEP
+        for (ptrdiff_t j = 0; j < s->cols; j += LANES) {
+            const bool whole = j + LANES <= s->cols;
+            FNN_NAME(column_step)(s, r * s->ld, j, whole ? LANES : s->cols - j, whole);
+        }
     }
 }
 #undef FNN_COLUMN
@@ -347,42 +388,48 @@ static void FNN_NAME(normalise_row)(ptrdiff_t n, const void *x_, const void *wei
     T *y = y_;
     const V center = v_set1((T)center_), scale = v_set1((T)scale_);
     const V shift = v_set1((T)shift_);
-#define STEP(i, m, whole)                                                       \
-    do {                                                                        \
-        V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);    \
-        V add = b ? FNN_GET(b, i, m, whole) : v_zero();                         \
-        v = w ? v_fma(v, FNN_GET(w, i, m, whole), add) : b ? v_add(v, add) : v; \
-        FNN_NAME(put_part)(y + i, v, m, whole, stream);                         \
-    } while (0)
-    FNN_ALONG(n, STEP);
-#undef STEP
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const bool whole = i + LANES <= n;
+        const ptrdiff_t m = whole ? LANES : n - i;
+        V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);
+        V add = b ? FNN_GET(b, i, m, whole) : v_zero();
+        v = w ? v_fma(v, FNN_GET(w, i, m, whole), add) : b ? v_add(v, add) : v;
+        FNN_NAME(put_part)(y + i, v, m, whole, stream);
+    }
+}
+
+/* gy weight, and d = x - center, at element i. */
+FNN_INLINE V FNN_NAME(weighted)(const T *gy, const T *x, const T *w, V center,
+                                ptrdiff_t i, ptrdiff_t m, const bool whole, V *d) {
+    V g = FNN_GET(gy, i, m, whole);
+    *d = v_sub(FNN_GET(x, i, m, whole), center);
+    return w ? v_mul(g, FNN_GET(w, i, m, whole)) : g;
 }
 
 /* Of g = gy weight: sum g and sum g (x - center). */
-static void FNN_NAME(normalise_row_sums)(ptrdiff_t n, const void *gy_, const void *x_,
-                                         const void *weight, double center_,
-                                         double *sums) {
-    const T *gy = gy_, *x = x_, *w = weight;
+static void FNN_NAME(normalise_row_sums)(ptrdiff_t n, const void *gy, const void *x,
+                                         const void *w, double center_, double *sums) {
     const V center = v_set1((T)center_);
     doubles sum = FNN_NAME(doubles_zero)(), dot = sum;
     ptrdiff_t i = 0;
-#define TERM(at, m, whole, g, p)                    \
-    V g = FNN_GET(gy, at, m, whole);                \
-    g = w ? v_mul(g, FNN_GET(w, at, m, whole)) : g; \
-    V p = v_mul(g, v_sub(FNN_GET(x, at, m, whole), center))
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        TERM(i, LANES, true, g, p);
-        TERM(i + LANES, LANES, true, h, q);
-        FNN_NAME(doubles_add)(&sum, v_add(g, h));
-        FNN_NAME(doubles_add)(&dot, v_add(p, q));
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        V g[4], d[4];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            const ptrdiff_t at = i + k * LANES;
+            g[k] = FNN_NAME(weighted)(gy, x, w, center, at, LANES, true, &d[k]);
+        }
+        V low = v_fma(g[1], d[1], v_mul(g[0], d[0]));
+        V high = v_fma(g[3], d[3], v_mul(g[2], d[2]));
+        FNN_NAME(doubles_add)(&sum, v_add(v_add(g[0], g[1]), v_add(g[2], g[3])));
+        FNN_NAME(doubles_fma)(&dot, v_add(low, high));
     }
     for (; i < n; i += LANES) {
         const ptrdiff_t m = n - i < LANES ? n - i : LANES;
-        TERM(i, m, false, g, p);
-        FNN_NAME(doubles_add)(&sum, g);
-        FNN_NAME(doubles_add)(&dot, p);
+        V d, g = FNN_NAME(weighted)(gy, x, w, center, i, m, false, &d);
+        FNN_NAME(doubles_add)(&sum, g); /* 0 past the end */
+        FNN_NAME(doubles_fma)(&dot, v_mul(g, d));
     }
-#undef TERM
     sums[0] = FNN_NAME(doubles_sum)(&sum);
     sums[1] = FNN_NAME(doubles_sum)(&dot);
 }
@@ -439,6 +486,5 @@ static void FNN_NAME(normalise_row_grad)(const fnn_norm_rows *s) {
     }
 }
 #undef FNN_GET
-#undef FNN_ALONG
 #undef FNN_CONSTANTS
 #undef doubles

@@ -190,8 +190,8 @@ static void write_piece(const job *j, int64_t ch, int64_t p, fnn_norm_slope slop
     s.scale = line.scale;
     s.shift = line.shift;
     s.stream = j->stream;
+    s.ahead = j->s; /* the next channel lies behind this one */
     if (j->gy == NULL) {
-        s.ahead = j->s; /* the next channel lies behind this one */
         fnn_k->normalise[FNN_F64(j->dtype)](&s);
         return;
     }

@@ -90,7 +90,14 @@ static fnn_status check_layer(fnn_call *c, fnn_conv_direction way) {
     }
     const int dims = x->ndim - 2;
     FNN_TRY(expect_count(c, &a[STRIDE], dims, "stride", 1));
-    FNN_TRY(expect_count(c, &a[PADDING], 2 * dims, "padding", 0));
+    FNN_TRY(expect_count(c, &a[PADDING], 2 * dims, "padding", -MOST));
+    for (int d = 0; d < dims; d++) { /* what comes after may be cropped */
+        if (a[PADDING].ints[2 * d] < 0) {
+            return fnn_fail(c->err, FNN_ERR_VALUE,
+                            "%s: expected padding of at least 0, got %lld", c->op->name,
+                            (long long)a[PADDING].ints[2 * d]);
+        }
+    }
     FNN_TRY(expect_count(c, &a[DILATION], dims, "dilation", 1));
     if (a[GROUPS].i < 1) {
         return fnn_fail(c->err, FNN_ERR_VALUE,
@@ -121,7 +128,7 @@ static const struct {
 } algorithms[] = {
     [FNN_CONV_GEMM] = {"gemm", fnn_implicit_workspace, fnn_implicit_run},
     [FNN_CONV_WINOGRAD] = {"winograd", fnn_winograd_workspace, fnn_winograd_run},
-    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_implicit_workspace, fnn_implicit_run},
+    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_depthwise_workspace, fnn_depthwise_run},
 };
 
 static bool can_winograd(const fnn_conv_args *g) {
@@ -129,9 +136,7 @@ static bool can_winograd(const fnn_conv_args *g) {
            g->sh == 1 && g->sw == 1 && g->dh == 1 && g->dw == 1;
 }
 
-static bool can_depthwise(const fnn_conv_args *g) {
-    return g->groups > 1 && g->ci == g->groups;
-}
+static bool can_depthwise(const fnn_conv_args *g) { return g->ci == g->groups; }
 
 /* Where Winograd is faster: channels enough to be worth the transforms, and results that
  * fill tiles of 4x4. Sizes of a sample alone decide. */

@@ -75,6 +75,10 @@ SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm256_maskstore_ps(p, LOW32(n, 0), v.a);
     _mm256_maskstore_ps(p + 8, LOW32(n, 8), v.b);
 }
+SI vf32 f32_keep(vf32 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
+}
 SI vf32 f32_set1(float x) { return (vf32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 SI vf32 f32_zero(void) { return (vf32){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 BINARY(f32_add, vf32, vf32, _mm256_add_ps(x, y))
@@ -142,6 +146,17 @@ SI vf32 f32_split(vf32 v, vf32 *e) {
     v.a = split_ymm32(v.a, &e->a);
     v.b = split_ymm32(v.b, &e->b);
     return v;
+}
+SI __m256 at_ymm32(const float *p, ptrdiff_t ld, __m256 row, __m256 col, __m256 m,
+                   __m256 other) {
+    __m256i k =
+        _mm256_mullo_epi32(_mm256_cvttps_epi32(row), _mm256_set1_epi32((int)ld));
+    k = _mm256_add_epi32(k, _mm256_cvttps_epi32(col));
+    return _mm256_mask_i32gather_ps(other, p, k, m, 4);
+}
+SI vf32 f32_at(const float *p, ptrdiff_t ld, vf32 row, vf32 col, mf32 m, vf32 other) {
+    return (vf32){at_ymm32(p, ld, row.a, col.a, m.a, other.a),
+                  at_ymm32(p, ld, row.b, col.b, m.b, other.b)};
 }
 #define TREE32(name, op)                                                           \
     SI float f32_##name(vf32 v) {                                                  \
@@ -246,6 +261,10 @@ SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm256_maskstore_pd(p, LOW64(n, 0), v.a);
     _mm256_maskstore_pd(p + 4, LOW64(n, 4), v.b);
 }
+SI vf64 f64_keep(vf64 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
+}
 SI vf64 f64_set1(double x) { return (vf64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 SI vf64 f64_zero(void) { return (vf64){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 BINARY(f64_add, vf64, vf64, _mm256_add_pd(x, y))
@@ -297,6 +316,16 @@ SI __m256d lookup_ymm64(const double *table, __m256d v) {
     high = _mm256_permutevar8x32_ps(high, k);
     __m256d sign = _mm256_castsi256_pd(_mm256_slli_epi64(u, 10));
     return _mm256_blendv_pd(_mm256_castps_pd(low), _mm256_castps_pd(high), sign);
+}
+SI __m256d at_ymm64(const double *p, ptrdiff_t ld, __m256d row, __m256d col, __m256d m,
+                    __m256d other) {
+    __m128i k = _mm_mullo_epi32(_mm256_cvttpd_epi32(row), _mm_set1_epi32((int)ld));
+    k = _mm_add_epi32(k, _mm256_cvttpd_epi32(col));
+    return _mm256_mask_i32gather_pd(other, p, k, m, 8);
+}
+SI vf64 f64_at(const double *p, ptrdiff_t ld, vf64 row, vf64 col, mf64 m, vf64 other) {
+    return (vf64){at_ymm64(p, ld, row.a, col.a, m.a, other.a),
+                  at_ymm64(p, ld, row.b, col.b, m.b, other.b)};
 }
 SI vf64 f64_lookup(const double *table, vf64 v) {
     return (vf64){lookup_ymm64(table, v.a), lookup_ymm64(table, v.b)};
@@ -388,6 +417,42 @@ SI void f64_transpose(vf64 *r) {
     }
 }
 
+/* ---- every second lane ---- */
+
+/* Of two registers: 128-bit halves by themselves, then these in their order. */
+#define EVEN32(x, y)  \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0x88)), 0xd8))
+#define ODD32(x, y)   \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0xdd)), 0xd8))
+#define EVEN64(x, y) _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8)
+#define ODD64(x, y) _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8)
+SI vf32 f32_even(vf32 x, vf32 y) { return (vf32){EVEN32(x.a, x.b), EVEN32(y.a, y.b)}; }
+SI vf32 f32_odd(vf32 x, vf32 y) { return (vf32){ODD32(x.a, x.b), ODD32(y.a, y.b)}; }
+SI vf64 f64_even(vf64 x, vf64 y) { return (vf64){EVEN64(x.a, x.b), EVEN64(y.a, y.b)}; }
+SI vf64 f64_odd(vf64 x, vf64 y) { return (vf64){ODD64(x.a, x.b), ODD64(y.a, y.b)}; }
+#undef EVEN32
+#undef ODD32
+#undef EVEN64
+#undef ODD64
+#define ZIP(P, V, s, half)                                                            \
+    SI V P##_zip_##half(V x, V y) {                                                   \
+        const __typeof__(x.a) low = _mm256_unpacklo_##s(x.ZIP_##half, y.ZIP_##half),  \
+                              high = _mm256_unpackhi_##s(x.ZIP_##half, y.ZIP_##half); \
+        return (V){_mm256_permute2f128_##s(low, high, 0x20),                          \
+                   _mm256_permute2f128_##s(low, high, 0x31)};                         \
+    }
+#define ZIP_low a
+#define ZIP_high b
+ZIP(f32, vf32, ps, low)
+ZIP(f32, vf32, ps, high)
+ZIP(f64, vf64, pd, low)
+ZIP(f64, vf64, pd, high)
+#undef ZIP
+#undef ZIP_low
+#undef ZIP_high
+
 /* ---- between ---- */
 
 SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
@@ -395,6 +460,12 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
     lo->b = _mm256_cvtps_pd(_mm256_extractf128_ps(v.a, 1));
     hi->a = _mm256_cvtps_pd(_mm256_castps256_ps128(v.b));
     hi->b = _mm256_cvtps_pd(_mm256_extractf128_ps(v.b, 1));
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    lo->a = _mm256_cvtps_pd(_mm_loadu_ps(p));
+    lo->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 4));
+    hi->a = _mm256_cvtps_pd(_mm_loadu_ps(p + 8));
+    hi->b = _mm256_cvtps_pd(_mm_loadu_ps(p + 12));
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){_mm256_set_m128(_mm256_cvtpd_ps(lo.b), _mm256_cvtpd_ps(lo.a)),

@@ -181,82 +181,105 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
 }
 
 /* The rest is the same text for both families. */
-#define FAMILY(P, T, V, M, N)                                         \
-    SI V P##_load(const T *p) {                                       \
-        V r;                                                          \
-        memcpy(r.x, p, sizeof r.x);                                   \
-        return r;                                                     \
-    }                                                                 \
-    SI void P##_store(T *p, V v) { memcpy(p, v.x, sizeof v.x); }      \
-    SI void P##_stream(T *p, V v) { P##_store(p, v); }                \
-    SI V P##_loadn(const T *p, ptrdiff_t n) {                         \
-        V r;                                                          \
-        for (int i = 0; i < N; i++) {                                 \
-            r.x[i] = i < n ? p[i] : (T)0;                             \
-        }                                                             \
-        return r;                                                     \
-    }                                                                 \
-    SI void P##_storen(T *p, V v, ptrdiff_t n) {                      \
-        for (int i = 0; i < N; i++) {                                 \
-            if (i < n) {                                              \
-                p[i] = v.x[i];                                        \
-            }                                                         \
-        }                                                             \
-    }                                                                 \
-    SI V P##_set1(T x) {                                              \
-        V r;                                                          \
-        for (int i = 0; i < N; i++) {                                 \
-            r.x[i] = x;                                               \
-        }                                                             \
-        return r;                                                     \
-    }                                                                 \
-    SI V P##_zero(void) { return P##_set1(0); }                       \
-    SI M P##_isnan(V v) {                                             \
-        M r;                                                          \
-        for (int i = 0; i < N; i++) {                                 \
-            r.x[i] = v.x[i] != v.x[i];                                \
-        }                                                             \
-        return r;                                                     \
-    }                                                                 \
-    SI M P##_mnot(M m) {                                              \
-        for (int i = 0; i < N; i++) {                                 \
-            m.x[i] ^= 1u;                                             \
-        }                                                             \
-        return m;                                                     \
-    }                                                                 \
-    SI V P##_sel(M m, V a, V b) {                                     \
-        V r;                                                          \
-        for (int i = 0; i < N; i++) {                                 \
-            r.x[i] = m.x[i] ? a.x[i] : b.x[i];                        \
-        }                                                             \
-        return r;                                                     \
-    }                                                                 \
-    SI void P##_mstore(uint8_t *p, M m, ptrdiff_t n) {                \
-        for (int i = 0; i < N; i++) {                                 \
-            if (i < n) {                                              \
-                p[i] = (uint8_t)m.x[i];                               \
-            }                                                         \
-        }                                                             \
-    }                                                                 \
-    SI M P##_mload(const uint8_t *p, ptrdiff_t n) {                   \
-        M r;                                                          \
-        for (int i = 0; i < N; i++) {                                 \
-            r.x[i] = i < n ? p[i] != 0 : 0;                           \
-        }                                                             \
-        return r;                                                     \
-    }                                                                 \
-    SI void P##_transpose(V *r) {                                     \
-        for (int i = 0; i < N; i++) {                                 \
-            for (int j = 0; j < i; j++) {                             \
-                T t = r[i].x[j];                                      \
-                r[i].x[j] = r[j].x[i];                                \
-                r[j].x[i] = t;                                        \
-            }                                                         \
-        }                                                             \
-    }                                                                 \
-    TREE(P, T, V, N, hsum, v.x[i] + v.x[i + h])                       \
-    TREE(P, T, V, N, hmax, v.x[i] > v.x[i + h] ? v.x[i] : v.x[i + h]) \
+#define FAMILY(P, T, V, M, N)                                               \
+    SI V P##_load(const T *p) {                                             \
+        V r;                                                                \
+        memcpy(r.x, p, sizeof r.x);                                         \
+        return r;                                                           \
+    }                                                                       \
+    SI void P##_store(T *p, V v) { memcpy(p, v.x, sizeof v.x); }            \
+    SI void P##_stream(T *p, V v) { P##_store(p, v); }                      \
+    SI V P##_loadn(const T *p, ptrdiff_t n) {                               \
+        V r;                                                                \
+        for (int i = 0; i < N; i++) {                                       \
+            r.x[i] = i < n ? p[i] : (T)0;                                   \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    SI void P##_storen(T *p, V v, ptrdiff_t n) {                            \
+        for (int i = 0; i < N; i++) {                                       \
+            if (i < n) {                                                    \
+                p[i] = v.x[i];                                              \
+            }                                                               \
+        }                                                                   \
+    }                                                                       \
+    SI V P##_keep(V v) { return v; }                                        \
+    SI V P##_set1(T x) {                                                    \
+        V r;                                                                \
+        for (int i = 0; i < N; i++) {                                       \
+            r.x[i] = x;                                                     \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    SI V P##_zero(void) { return P##_set1(0); }                             \
+    SI V P##_at(const T *p, ptrdiff_t ld, V row, V col, M m, V r) {         \
+        for (int i = 0; i < N; i++) {                                       \
+            if (m.x[i]) {                                                   \
+                r.x[i] = p[(ptrdiff_t)row.x[i] * ld + (ptrdiff_t)col.x[i]]; \
+            }                                                               \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    SI M P##_isnan(V v) {                                                   \
+        M r;                                                                \
+        for (int i = 0; i < N; i++) {                                       \
+            r.x[i] = v.x[i] != v.x[i];                                      \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    SI M P##_mnot(M m) {                                                    \
+        for (int i = 0; i < N; i++) {                                       \
+            m.x[i] ^= 1u;                                                   \
+        }                                                                   \
+        return m;                                                           \
+    }                                                                       \
+    SI V P##_sel(M m, V a, V b) {                                           \
+        V r;                                                                \
+        for (int i = 0; i < N; i++) {                                       \
+            r.x[i] = m.x[i] ? a.x[i] : b.x[i];                              \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    SI void P##_mstore(uint8_t *p, M m, ptrdiff_t n) {                      \
+        for (int i = 0; i < N; i++) {                                       \
+            if (i < n) {                                                    \
+                p[i] = (uint8_t)m.x[i];                                     \
+            }                                                               \
+        }                                                                   \
+    }                                                                       \
+    SI M P##_mload(const uint8_t *p, ptrdiff_t n) {                         \
+        M r;                                                                \
+        for (int i = 0; i < N; i++) {                                       \
+            r.x[i] = i < n ? p[i] != 0 : 0;                                 \
+        }                                                                   \
+        return r;                                                           \
+    }                                                                       \
+    PICK(P, V, N, even, 2 * i)                                              \
+    PICK(P, V, N, odd, 2 * i + 1)                                           \
+    PICK(P, V, N, zip_low, i / 2 + i % 2 * N)                               \
+    PICK(P, V, N, zip_high, i / 2 + i % 2 * N + N / 2)                      \
+    SI void P##_transpose(V *r) {                                           \
+        for (int i = 0; i < N; i++) {                                       \
+            for (int j = 0; j < i; j++) {                                   \
+                T t = r[i].x[j];                                            \
+                r[i].x[j] = r[j].x[i];                                      \
+                r[j].x[i] = t;                                              \
+            }                                                               \
+        }                                                                   \
+    }                                                                       \
+    TREE(P, T, V, N, hsum, v.x[i] + v.x[i + h])                             \
+    TREE(P, T, V, N, hmax, v.x[i] > v.x[i + h] ? v.x[i] : v.x[i + h])       \
     TREE(P, T, V, N, hmin, v.x[i] < v.x[i + h] ? v.x[i] : v.x[i + h])
+/* Lanes of a, then of b. */
+#define PICK(P, V, N, name, lane)                 \
+    SI V P##_##name(V a, V b) {                   \
+        V r;                                      \
+        for (int i = 0; i < N; i++) {             \
+            const int k = lane;                   \
+            r.x[i] = k < N ? a.x[k] : b.x[k - N]; \
+        }                                         \
+        return r;                                 \
+    }
 #define TREE(P, T, V, N, name, e)            \
     SI T P##_##name(V v) {                   \
         for (int h = N / 2; h > 0; h /= 2) { \
@@ -274,6 +297,9 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
         lo->x[i] = v.x[i];
         hi->x[i] = v.x[i + 8];
     }
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    vf32_widen(f32_load(p), lo, hi);
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     vf32 r;
@@ -372,4 +398,5 @@ CAST(f64, vf64)
 #undef FAMILY
 #undef INTEGER
 #undef CAST
+#undef PICK
 #undef TREE

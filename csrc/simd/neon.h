@@ -147,6 +147,7 @@ SI vf64 f64_lookup(const double *table, vf64 v) {
             p[i] = t[i];                                                              \
         }                                                                             \
     }                                                                                 \
+    SI V P##_keep(V v) { return v; }                                                  \
     SI V P##_set1(T x) {                                                              \
         return (V){{vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x)}}; \
     }                                                                                 \
@@ -301,6 +302,48 @@ SI void f64_transpose(vf64 *r) {
     }
 }
 
+/* ---- elements by place ---- */
+
+#define AT(P, T, V, M, N)                                                        \
+    SI V P##_at(const T *p, ptrdiff_t ld, V row, V col, M m, V other) {          \
+        T i[N], j[N], r[N];                                                      \
+        uint8_t inside[N];                                                       \
+        P##_store(i, row);                                                       \
+        P##_store(j, col);                                                       \
+        P##_store(r, other);                                                     \
+        P##_mstore(inside, m, N);                                                \
+        for (int k = 0; k < N; k++) {                                            \
+            r[k] = inside[k] ? p[(ptrdiff_t)i[k] * ld + (ptrdiff_t)j[k]] : r[k]; \
+        }                                                                        \
+        return P##_load(r);                                                      \
+    }
+AT(f32, float, vf32, mf32, 16)
+AT(f64, double, vf64, mf64, 8)
+#undef AT
+
+/* ---- every second lane ---- */
+
+#define PICK(P, V, s)                                                         \
+    SI V P##_even(V a, V b) {                                                 \
+        return (V){{vuzp1q_##s(a.q[0], a.q[1]), vuzp1q_##s(a.q[2], a.q[3]),   \
+                    vuzp1q_##s(b.q[0], b.q[1]), vuzp1q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_odd(V a, V b) {                                                  \
+        return (V){{vuzp2q_##s(a.q[0], a.q[1]), vuzp2q_##s(a.q[2], a.q[3]),   \
+                    vuzp2q_##s(b.q[0], b.q[1]), vuzp2q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_zip_low(V a, V b) {                                              \
+        return (V){{vzip1q_##s(a.q[0], b.q[0]), vzip2q_##s(a.q[0], b.q[0]),   \
+                    vzip1q_##s(a.q[1], b.q[1]), vzip2q_##s(a.q[1], b.q[1])}}; \
+    }                                                                         \
+    SI V P##_zip_high(V a, V b) {                                             \
+        return (V){{vzip1q_##s(a.q[2], b.q[2]), vzip2q_##s(a.q[2], b.q[2]),   \
+                    vzip1q_##s(a.q[3], b.q[3]), vzip2q_##s(a.q[3], b.q[3])}}; \
+    }
+PICK(f32, vf32, f32)
+PICK(f64, vf64, f64)
+#undef PICK
+
 /* ---- between ---- */
 
 SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
@@ -308,6 +351,9 @@ SI void vf32_widen(vf32 v, vf64 *lo, vf64 *hi) {
                   vcvt_f64_f32(vget_low_f32(v.q[1])), vcvt_high_f64_f32(v.q[1])}};
     *hi = (vf64){{vcvt_f64_f32(vget_low_f32(v.q[2])), vcvt_high_f64_f32(v.q[2]),
                   vcvt_f64_f32(vget_low_f32(v.q[3])), vcvt_high_f64_f32(v.q[3])}};
+}
+SI void vf32_load_wide(const float *p, vf64 *lo, vf64 *hi) {
+    vf32_widen(f32_load(p), lo, hi);
 }
 SI vf32 vf32_narrow(vf64 lo, vf64 hi) {
     return (vf32){{vcvt_high_f32_f64(vcvt_f32_f64(lo.q[0]), lo.q[1]),

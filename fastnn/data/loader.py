@@ -16,6 +16,7 @@ from fastnn.data.sampler import (
     RandomSampler,
     SequentialSampler,
 )
+from fastnn.ops.random import drawing_from
 
 T_co = TypeVar("T_co", covariant=True)
 _END = object()  # what reading gives after the last sample of an IterableDataset
@@ -55,6 +56,13 @@ class DataLoader(Generic[T_co]):
             batches default_convert).
         drop_last : bool: leave out a last batch that is smaller.
         generator : Generator of the shuffling; None: the default one.
+        batch_transform : callable, given each batch where it is read (on the background
+            thread, with num_workers): f(x, y) for a batch [x, y], f(batch) for one that is
+            no list or tuple; a tuple that it gives back becomes a list. Random numbers that
+            it draws without a generator of its own, as fastnn.transforms do, come from one
+            for each batch, seeded from the loader's generator where an epoch starts. So
+            they differ from epoch to epoch, and are the same with num_workers, without,
+            and where an epoch is resumed.
         prefetch_factor : int >= 1: batches read ahead, with num_workers; None: 2.
         pin_memory, persistent_workers : PyTorch's hints for devices and processes that
             are not there: either value is true of this loader.
@@ -98,6 +106,7 @@ class DataLoader(Generic[T_co]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
+        batch_transform: Callable[..., Any] | None = None,
     ) -> None:
         _refuse(
             pin_memory_device=(pin_memory_device, "", "there is no device memory"),
@@ -132,6 +141,12 @@ class DataLoader(Generic[T_co]):
         batched = self.batch_size is not None or self.batch_sampler is not None
         default = default_collate if batched else default_convert
         self.collate_fn = default if collate_fn is None else collate_fn
+        if batch_transform is not None and not callable(batch_transform):
+            raise TypeError(
+                "DataLoader: expected batch_transform as a function, got "
+                f"{batch_transform!r}"
+            )
+        self.batch_transform = batch_transform
         self._position = _Position(None, 0)
         self._resuming = False
         self._made = True
@@ -237,6 +252,18 @@ class DataLoader(Generic[T_co]):
 
     def _plan(self, skip: int) -> tuple[Callable[[Any], Any], Iterator[Any]]:
         """How to read a batch, and of what, batch for batch; the first `skip` left out."""
+        read, tasks = self._reading(skip)
+        transform = self.batch_transform
+        if transform is None:
+            return read, tasks
+        seed = int(fastnn.randint(0, 2**53, (), generator=self._source()))
+        return (
+            lambda task: _transformed(read(task[1]), transform, seed, task[0]),
+            enumerate(tasks, skip),
+        )
+
+    def _reading(self, skip: int) -> tuple[Callable[[Any], Any], Iterator[Any]]:
+        """The same, without batch_transform."""
         collate, size = self.collate_fn, self.batch_size
         if isinstance(self.dataset, IterableDataset):
             samples = iter(self.dataset)
@@ -369,6 +396,21 @@ def _batches(
         position.batches += 1
         yield batch
     position.order, position.batches = None, 0
+
+
+def _transformed(
+    batch: Any, transform: Callable[..., Any], seed: int, number: int
+) -> Any:
+    """A batch after the transform, which draws from the seed's numbers for that batch."""
+    if batch is _END:
+        return batch
+    # a batch has 2^40 blocks of random numbers to itself
+    state = fastnn.tensor([seed, number << 40], dtype=fastnn.int64)
+    with drawing_from(fastnn.Generator(seed).set_state(state)):
+        if not isinstance(batch, list | tuple):
+            return transform(batch)
+        result = transform(*batch)
+    return list(result) if isinstance(result, tuple) else result
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -61,6 +61,54 @@ class Dropout(_Noise):
         return F.dropout(input, self.p)
 
 
+class Dropout1d(_Noise):
+    """In training each channel is 0 with probability p, else divided by 1 - p.
+
+    Parameters:
+        p : float in [0, 1]: probability of a channel to be zeroed.
+        inplace : bool: write the result into the input.
+
+    Raises: TypeError, ValueError for what is no probability; in forward(), ValueError unless
+        the input is (n, c, l) or (c, l).
+
+    Source: Tompson, Goroshin, Jain, LeCun, Bregler, arXiv:1411.4280, section 3.2.
+
+    Example:
+        >>> import fastnn
+        >>> y = fastnn.nn.Dropout1d(0.5)(fastnn.ones(8, 4, 3))
+        >>> set(y.sum(-1).flatten().tolist()) <= {0.0, 6.0}
+        True
+    """
+
+    def noisy(self, input: Tensor) -> Tensor:
+        """Whole channels zero with probability p, the rest divided by 1 - p."""
+        return F.dropout1d(input, self.p)
+
+
+class Dropout2d(_Noise):
+    """In training each channel is 0 with probability p, else divided by 1 - p.
+
+    Parameters:
+        p : float in [0, 1]: probability of a channel to be zeroed.
+        inplace : bool: write the result into the input.
+
+    Raises: TypeError, ValueError for what is no probability; in forward(), ValueError unless
+        the input is (n, c, h, w), or (n, c, l).
+
+    Source: Tompson, Goroshin, Jain, LeCun, Bregler, arXiv:1411.4280, section 3.2.
+
+    Example:
+        >>> import fastnn
+        >>> y = fastnn.nn.Dropout2d(0.5)(fastnn.ones(8, 4, 3, 3))
+        >>> set(y.sum((2, 3)).flatten().tolist()) <= {0.0, 18.0}
+        True
+    """
+
+    def noisy(self, input: Tensor) -> Tensor:
+        """Whole channels zero with probability p, the rest divided by 1 - p."""
+        return F.dropout2d(input, self.p)
+
+
 class AlphaDropout(_Noise):
     """Dropout for SELU networks: keeps mean 0 and variance 1 as they are.
 

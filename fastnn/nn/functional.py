@@ -35,9 +35,27 @@ from fastnn.ops.losses import (
     mse_loss,
     smooth_l1_loss,
 )
+from fastnn.ops.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
+from fastnn.ops.padding import pad
+from fastnn.ops.patches import fold, unfold
+from fastnn.ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from fastnn.ops.products import linear
-from fastnn.ops.random import dropout
-from fastnn.ops.rearranging import pad
+from fastnn.ops.random import dropout, dropout1d, dropout2d, feature_dropout
+from fastnn.ops.resizing import interpolate
 from fastnn.ops.selection import one_hot
 from fastnn.ops.softmax import (
     cross_entropy,
@@ -46,8 +64,17 @@ from fastnn.ops.softmax import (
     softmax,
     softmin,
 )
+from fastnn.ops.warping import affine_grid, grid_sample
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "affine_grid",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -58,18 +85,29 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
     "elu",
+    "feature_dropout",
+    "fold",
     "gelu",
+    "grid_sample",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
+    "max_pool1d",
+    "max_pool2d",
     "mish",
     "mse_loss",
     "nll_loss",
@@ -88,4 +126,5 @@ __all__ = [
     "softmin",
     "softplus",
     "tanh",
+    "unfold",
 ]

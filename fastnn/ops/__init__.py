@@ -17,16 +17,21 @@ from fastnn.ops import (
     losses,
     normalization,
     optim,
+    padding,
+    patches,
+    pooling,
     products,
     random,
     rearranging,
     reductions,
+    resizing,
     rounding,
     selection,
     softmax,
     sorting,
     statistics,
     views,
+    warping,
 )
 from fastnn.ops._registry import PUBLIC
 

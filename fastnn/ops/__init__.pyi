@@ -106,6 +106,21 @@ from fastnn.ops.losses import kl_div as kl_div
 from fastnn.ops.losses import l1_loss as l1_loss
 from fastnn.ops.losses import mse_loss as mse_loss
 from fastnn.ops.losses import smooth_l1_loss as smooth_l1_loss
+from fastnn.ops.normalization import batch_norm as batch_norm
+from fastnn.ops.normalization import group_norm as group_norm
+from fastnn.ops.normalization import instance_norm as instance_norm
+from fastnn.ops.normalization import layer_norm as layer_norm
+from fastnn.ops.padding import pad as pad
+from fastnn.ops.patches import fold as fold
+from fastnn.ops.patches import unfold as unfold
+from fastnn.ops.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
+from fastnn.ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
+from fastnn.ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from fastnn.ops.pooling import adaptive_max_pool2d as adaptive_max_pool2d
+from fastnn.ops.pooling import avg_pool1d as avg_pool1d
+from fastnn.ops.pooling import avg_pool2d as avg_pool2d
+from fastnn.ops.pooling import max_pool1d as max_pool1d
+from fastnn.ops.pooling import max_pool2d as max_pool2d
 from fastnn.ops.products import addmm as addmm
 from fastnn.ops.products import bmm as bmm
 from fastnn.ops.products import dot as dot
@@ -118,6 +133,9 @@ from fastnn.ops.products import tril as tril
 from fastnn.ops.products import triu as triu
 from fastnn.ops.random import bernoulli as bernoulli
 from fastnn.ops.random import dropout as dropout
+from fastnn.ops.random import dropout1d as dropout1d
+from fastnn.ops.random import dropout2d as dropout2d
+from fastnn.ops.random import feature_dropout as feature_dropout
 from fastnn.ops.random import get_rng_state as get_rng_state
 from fastnn.ops.random import manual_seed as manual_seed
 from fastnn.ops.random import multinomial as multinomial
@@ -136,7 +154,6 @@ from fastnn.ops.rearranging import diag as diag
 from fastnn.ops.rearranging import diagonal as diagonal
 from fastnn.ops.rearranging import hstack as hstack
 from fastnn.ops.rearranging import meshgrid as meshgrid
-from fastnn.ops.rearranging import pad as pad
 from fastnn.ops.rearranging import repeat_interleave as repeat_interleave
 from fastnn.ops.rearranging import roll as roll
 from fastnn.ops.rearranging import vstack as vstack
@@ -148,6 +165,7 @@ from fastnn.ops.reductions import max as max
 from fastnn.ops.reductions import mean as mean
 from fastnn.ops.reductions import min as min
 from fastnn.ops.reductions import sum as sum
+from fastnn.ops.resizing import interpolate as interpolate
 from fastnn.ops.rounding import ceil as ceil
 from fastnn.ops.rounding import floor as floor
 from fastnn.ops.rounding import floor_divide as floor_divide
@@ -198,3 +216,5 @@ from fastnn.ops.views import tile as tile
 from fastnn.ops.views import transpose as transpose
 from fastnn.ops.views import unbind as unbind
 from fastnn.ops.views import unsqueeze as unsqueeze
+from fastnn.ops.warping import affine_grid as affine_grid
+from fastnn.ops.warping import grid_sample as grid_sample

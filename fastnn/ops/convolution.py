@@ -241,10 +241,10 @@ def _backward(
             f"{name}: expected a result of at least 1 in each dimension, got "
             f"{tuple(size)} for input of shape {input.shape}"
         )
-    both = [
+    both = [  # what lies past the last place of the kernel is not padded
         q
         for p, e, s in zip(pads, extra, strides, strict=True)
-        for q in (p, p + max(0, e - s + 1))
+        for q in (p, p - e // s * s)
     ]
     y = _transpose(x, weight, bias, strides, both, dilations, groups, _algorithm, size)
     return y if input.ndim == x.ndim else reshape(y, y.shape[1:])

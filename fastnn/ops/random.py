@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from fastnn._core import dtype_number, float32, float64, int64, tensor_from
+from fastnn.ops._checks import expect_tensors
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -91,8 +94,24 @@ def set_rng_state(state: Tensor) -> None:
     default_generator.set_state(state)
 
 
+_here = threading.local()  # generator: what stands for the default one on a thread
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """What draws without a generator of its own on this thread takes this one."""
+    before = getattr(_here, "generator", None)
+    _here.generator = generator
+    try:
+        yield
+    finally:
+        _here.generator = before
+
+
 def _state(generator: Generator | None) -> Tensor:
-    return (default_generator if generator is None else generator).state
+    if generator is None:
+        generator = getattr(_here, "generator", None) or default_generator
+    return generator.state
 
 
 @public()
@@ -366,6 +385,101 @@ def dropout(
     if not training or p == 0:
         return input
     return _dropout(_state(generator), input, p)[0]
+
+
+def _channels(
+    input: Tensor,
+    p: float,
+    inplace: bool,
+    generator: Generator | None,
+) -> Tensor:
+    """input (n, c, ...) with each channel 0 with probability p, else over 1 - p."""
+    each = full((*input.shape[:2], *(1,) * (input.ndim - 2)), 1, dtype=input.dtype)
+    y: Tensor = _mul(input, _dropout(_state(generator), each, p)[0])
+    return _copy_(input, y) if inplace else y
+
+
+@public()
+def dropout1d(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Each channel 0 with probability p, else divided by 1 - p; input itself in evaluation.
+
+    Parameters: input : float Tensor (n, c, l) or (c, l). p : probability, 0 to 1. inplace :
+        whether the result is written into input.
+    Returns: input's shape and dtype; fresh, or input. A product with 0, as in PyTorch:
+        infinities that are dropped become NaN.
+    Gradient: gy / (1 - p) where kept, else 0.
+    Raises: ValueError for p out of range or another shape; TypeError for integers.
+    Source: Tompson et al., arXiv:1411.4280, section 3.2.
+    """
+    _check_channels("dropout1d", input, p, (2, 3), "(n, c, l) or (c, l)")
+    if not training or p == 0:
+        return input
+    if input.ndim == 3:
+        return _channels(input, p, inplace, generator)
+    y = _channels(input.unsqueeze(0), p, False, generator).squeeze(0)
+    return _copy_(input, y) if inplace else y
+
+
+@public()
+def dropout2d(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Each channel 0 with probability p, else divided by 1 - p; input itself in evaluation.
+
+    Parameters: input : float Tensor (n, c, h, w); (n, c, l) has channels there too, as in
+        PyTorch. The rest as in dropout1d.
+    Returns: input's shape and dtype; fresh, or input.
+    Gradient: gy / (1 - p) where kept, else 0.
+    Raises: ValueError for p out of range or another shape; TypeError for integers.
+    Source: Tompson et al., arXiv:1411.4280, section 3.2.
+    """
+    _check_channels("dropout2d", input, p, (3, 4), "(n, c, h, w) or (n, c, l)")
+    if not training or p == 0:
+        return input
+    return _channels(input, p, inplace, generator)
+
+
+@public()
+def feature_dropout(
+    input: Tensor,
+    p: float = 0.5,
+    train: bool = True,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """dropout2d for any input (n, c, ...): whole channels 0 with probability p."""
+    several = tuple(range(2, 9))
+    _check_channels("feature_dropout", input, p, several, "(n, c, ...)")
+    if not train or p == 0:
+        return input
+    return _channels(input, p, False, generator)
+
+
+def _check_channels(
+    name: str, input: Any, p: float, ndims: tuple[int, ...], shape: str
+) -> None:
+    expect_tensors(name, input=input)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: expected p from 0 to 1, got {p}")
+    if not input.is_floating_point():
+        raise TypeError(
+            f"{name}: expected input of dtype float32 or float64, got "
+            f"{input.dtype.name} (hint: input.float())"
+        )
+    if input.ndim not in ndims:
+        raise ValueError(f"{name}: expected input of shape {shape}, got {input.shape}")
 
 
 @gradient("dropout", saves={"mask": "x"})

@@ -1,4 +1,4 @@
-"""Elements in other places: stacks, rolls, repeats, diagonals, margins and grids."""
+"""Elements in other places: stacks, rolls, repeats, diagonals and grids."""
 
 from __future__ import annotations
 
@@ -235,53 +235,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     return _reshape(_unslice(input, n * n, 0, start, n + 1), (n, n))
 
 
-# ---- margins and grids --------------------------------------------------------------------
-
-
-@public(composite=True)
-def pad(
-    input: Tensor,
-    pad: Sequence[int],
-    mode: str = "constant",
-    value: float | None = None,
-) -> Tensor:
-    """input with a margin of value; negative widths cut off.
-
-    Parameters: pad : ints, before and after the last dimension, then the one before it,
-        and so on. mode : "constant", the only one. value : number, 0 by default.
-    Returns: input's dtype; fresh. Gradient: gy without the margin, 0 to what was cut off.
-    Raises: ValueError for widths that do not fit the shape, or another mode.
-    Example:
-        >>> fastnn.pad(fastnn.tensor([1, 2]), (1, 2))
-        tensor([0, 1, 2, 0, 0])
-    """
-    expect_tensors("pad", input=input)
-    if mode != "constant":
-        raise ValueError(f'pad: expected mode "constant", got {mode!r}')
-    widths = _listed("pad", "pad", pad)
-    if len(widths) % 2 or len(widths) > 2 * input.ndim:
-        raise ValueError(
-            f"pad: expected two widths for each of at most {input.ndim} dimensions, got "
-            f"{len(widths)}"
-        )
-    x = _copy(input)
-    for k in range(len(widths) // 2):
-        dim, before, after = input.ndim - 1 - k, *widths[2 * k : 2 * k + 2]
-        size = x.shape[dim]
-        start, stop = max(-before, 0), size - max(-after, 0)
-        if start > stop:
-            raise ValueError(
-                f"pad: expected to cut off at most {size} of dimension {dim}, got "
-                f"{before} and {after}"
-            )
-        parts = [_slice(x, dim, start, stop, 1)]
-        for side, width in ((0, before), (1, after)):
-            if width > 0:
-                shape = (*x.shape[:dim], width, *x.shape[dim + 1 :])
-                margin = full(shape, value or 0, dtype=x.dtype)
-                parts.insert(side * len(parts), margin)
-        x = _cat(parts, dim)
-    return x
+# ---- grids ------------------------------------------------------------------------------
 
 
 @public()
@@ -344,18 +298,3 @@ def _(x: Any, repeats: Any, dim: Any = None) -> Any:
 @reference("diag")
 def _(x: Any, diagonal: int = 0) -> Any:
     return np.diag(x, diagonal)
-
-
-@reference("pad")
-def _(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
-    pairs = [(0, 0)] * (x.ndim - len(pad) // 2)
-    pairs += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
-    x = np.pad(
-        x, [(max(a, 0), max(b, 0)) for a, b in pairs], constant_values=value or 0
-    )
-    return x[
-        tuple(
-            slice(max(-a, 0), n - max(-b, 0))
-            for (a, b), n in zip(pairs, x.shape, strict=True)
-        )
-    ]

@@ -23,7 +23,15 @@ _ELEMENT = {
     "cross_entropy": 18, "cross_entropy_backward": 16, "uniform": 12, "normal": 30,
     "dropout": 14, "permutation": 20,
     "cat": 0, "index_select": 0, "gather": 0, "scatter": 0, "unslice": 0, "index_copy_": 0,
-    "panels": 0,
+    "panels": 0, "batch_norm": 8, "batch_norm_backward": 10, "scale_shift": 2,
+    "layer_norm": 8, "layer_norm_backward": 12, "group_norm": 8, "group_norm_backward": 10,
+    "max_pool_index": 0, "max_pool_gather": 0, "pad": 0, "unfold": 0, "grid_sample": 30,
+    "affine_sample": 30, "grid_sample_input": 30, "grid_sample_grid": 40,
+}  # fmt: skip
+# where kernel and adaptive are among the attributes of what has windows
+_WINDOWS = {
+    "max_pool": (0, 5), "max_pool_values": (0, 5), "max_pool_backward": (1, 5),
+    "avg_pool": (0, 4), "avg_pool_backward": (1, 4),
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
 CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")
@@ -33,7 +41,7 @@ _STEP = {
 }  # fmt: skip
 _INPUT = {  # families that cost by what they read
     "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
-    "index_add", "scatter_add",
+    "index_add", "scatter_add", "pad_backward", "fold",
 }  # fmt: skip
 ACTIVATION_NAMES = {code: name for name, code in ACTIVATIONS.items()}
 
@@ -62,6 +70,16 @@ def flops(call: Call) -> int:
         return total
     if name in CONVOLUTIONS:
         return _convolution_flops(call, size)
+    if name in _WINDOWS:
+        kernel, adaptive = (call.attrs[k] for k in _WINDOWS[name])
+        back = name.endswith("_backward")
+        windows, image = (_size(first), size) if back else (size, _size(first))
+        return image if adaptive else windows * math.prod(kernel)
+    if name in ("resize", "resize_backward"):
+        linear = call.attrs[1] == 1
+        return max(size, _size(first)) * (6 if linear else int(name != "resize"))
+    if name == "filter2":
+        return 2 * size * sum(v.shape[1] for v in call.inputs[1:] if v is not None)
     if name == "argsort":
         return 2 * _size(first) * max(1, _size(first).bit_length())
     if name in _INPUT:

@@ -26,16 +26,22 @@ from samples import (
     logarithms,
     logic,
     losses,
+    normalization,
     optim,
+    padding,
+    patches,
+    pooling,
     products,
     random,
     rearranging,
     reductions,
+    resizing,
     rounding,
     selection,
     sorting,
     statistics,
     views,
+    warping,
 )
 from samples._rows import ROWS as ROWS
 from samples._rows import Hostile as Hostile

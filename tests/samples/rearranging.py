@@ -1,4 +1,4 @@
-"""Rows of stacks, rolls, repeats, diagonals and margins."""
+"""Rows of stacks, rolls, repeats and diagonals."""
 
 from __future__ import annotations
 
@@ -76,23 +76,5 @@ ROWS["diag"] = Row(
         Hostile((normal(),), ValueError, "diag: expected 1 or 2"),
         Hostile((normal(2, 2, 2),), ValueError, "diag: expected 1 or 2"),
         Hostile((normal(2), 0.5), TypeError, "diag"),
-    ],
-)
-ROWS["pad"] = Row(
-    [
-        Sample((normal(4, 5), (1, 2)), rows=(0,)),
-        Sample((normal(4, 5), [0, 1, 2, 3], "constant", -1.5)),
-        Sample((normal(4, 5), (-1, 2, 1, -2))),
-        Sample((normal(4, 5), ())),
-        Sample((normal(3), (-1, -2))),
-        Sample((integers(0, 9, 3), (1, 1), "constant", 7), smooth=False),
-    ],
-    big=[Sample((normal(130, 257), (3, 5)), rows=(0,))],
-    hostile=[
-        Hostile((normal(3), (1, 1), "reflect"), ValueError, "pad: expected mode"),
-        Hostile((normal(3), (1,)), ValueError, "pad: expected two widths"),
-        Hostile((normal(3), (1, 1, 1, 1)), ValueError, "pad: expected two widths"),
-        Hostile((normal(3), (-2, -2)), ValueError, "pad: expected to cut off"),
-        Hostile((normal(3), (0.5, 1)), TypeError, "pad: expected pad as integers"),
     ],
 )

@@ -11,6 +11,7 @@ from fastnn.plan.passes.epilogue import epilogue
 from fastnn.plan.passes.fold import fold
 from fastnn.plan.passes.group import group
 from fastnn.plan.passes.merge import merge
+from fastnn.plan.passes.norms import norms
 from fastnn.plan.passes.pack import pack
 from fastnn.plan.verify import verify
 
@@ -20,6 +21,7 @@ PASSES: dict[str, Callable[[Graph, bool], None]] = {
     "fold": fold,
     "merge": merge,
     "copies": copies,
+    "norms": norms,
     "epilogue": epilogue,
     "pack": pack,
     "dead": dead,
