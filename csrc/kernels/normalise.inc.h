@@ -252,8 +252,8 @@ static void FNN_NAME(normalise_sums)(const fnn_segments *s, double *sums) {
  * push out what is still to be read. */
 FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
                                   const int act, const bool stream) {
-    const V scale = v_set1((T)s->scale), slope = v_set1((T)s->slope);
-    const V offset = v_set1((T)s->offset);
+    const V scale = v_set1((T)s->scale), weight = v_set1((T)s->weight);
+    const V slope = v_set1((T)s->slope), offset = v_set1((T)s->offset);
     const ptrdiff_t n = s->n;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         const grad_row row = FNN_NAME(grad_row_of)(s, r);
@@ -265,12 +265,13 @@ FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
             V d, g = FNN_NAME(passed)(&row, i, LANES, true, given, act, &d);
             __builtin_prefetch(next_x + i / 4, 0, 2);
             __builtin_prefetch(next_gy + i / 4, 0, 2);
-            V v = v_fma(g, scale, v_fma(d, slope, offset));
+            V v = v_mul(v_fma(g, weight, v_fma(d, slope, offset)), scale);
             FNN_NAME(put_part)(gx + i, v, LANES, true, stream);
         }
         if (i < n) {
             V d, g = FNN_NAME(passed)(&row, i, n - i, false, given, act, &d);
-            v_storen(gx + i, v_fma(g, scale, v_fma(d, slope, offset)), n - i);
+            V v = v_mul(v_fma(g, weight, v_fma(d, slope, offset)), scale);
+            v_storen(gx + i, v, n - i);
         }
     }
 }
@@ -364,7 +365,8 @@ FNN_INLINE void FNN_NAME(column_step)(const fnn_columns *s, ptrdiff_t row, ptrdi
                            : v_fma(d, scale, FNN_COLUMN(shift, j));
             g = FNN_NAME(masked)(g, y);
         }
-        v = v_fma(g, scale, v_fma(d, FNN_COLUMN(slope, j), FNN_COLUMN(offset, j)));
+        v = v_add(g, v_fma(d, FNN_COLUMN(slope, j), FNN_COLUMN(offset, j)));
+        v = v_mul(v, scale);
     }
     FNN_NAME(put_part)((T *)s->y + at, v, m, whole, false);
 }
@@ -461,7 +463,7 @@ FNN_INLINE void FNN_NAME(row_grad_strip)(const fnn_norm_rows *s, ptrdiff_t j,
             V g = FNN_GET(gy, at, m, whole);
             gw[k] = v_fma(g, v_fma(d, scale, shift), gw[k]);
             gb[k] = v_add(gb[k], g);
-            V v = v_fma(v_mul(g, each[k]), scale, v_fma(d, slope, offset));
+            V v = v_mul(v_fma(g, each[k], v_fma(d, slope, offset)), scale);
             FNN_NAME(put_part)(gx + at, v, m, whole, stream);
         }
     }

@@ -249,13 +249,14 @@ static void backward_groups(void *context, int64_t lo, int64_t hi) {
             fnn_norm_backward(mean, center, rstd, total[0] / n, total[1] / n);
         s.slope = slope.slope;
         s.offset = slope.offset;
+        s.scale = rstd;
         s.stream = j->stream;
         for (int64_t k = 0; k < j->each; k++) {
             const ptrdiff_t at = (r * j->row + k * j->s) * j->size;
             s.x = j->x + at;
             s.gy = j->gy + at;
             s.y = j->y + at;
-            s.scale = rstd * fnn_norm_get(j->weight, j->dtype, first + k, 1);
+            s.weight = fnn_norm_get(j->weight, j->dtype, first + k, 1);
             fnn_k->normalise_grad[f64](&s);
         }
     }
