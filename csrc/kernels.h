@@ -143,7 +143,8 @@ typedef struct {
     const void *other; /* forward a residual; backward y, or made again if NULL */
     void *y;           /* backward gx */
     void *masked;      /* backward, if not NULL: where gy goes that passed act */
-    double center, scale, shift, slope, offset;
+    double center, scale, shift;
+    double weight, slope, offset; /* backward */
     int act;
     bool stream;
     ptrdiff_t ahead; /* so many elements on, memory is asked for */
@@ -152,11 +153,11 @@ typedef struct {
  * times d. */
 typedef void (*fnn_segment_sums_fn)(const fnn_segments *s, double *sums);
 /* y = act(fma(x - center, scale, shift) + other); or backward
- * gx = fma(gy, scale, fma(x - center, slope, offset)). */
+ * gx = scale fma(gy, weight, fma(x - center, slope, offset)). */
 typedef void (*fnn_segments_fn)(const fnn_segments *s);
 
 /* Channels side by side: rows of cols of them, ld apart, and the same numbers for each
- * (NULL: 0) as vectors. Backward where gy is not NULL. */
+ * (NULL: 0) as vectors. Backward where gy is not NULL, weight being 1. */
 typedef struct {
     ptrdiff_t rows, cols, ld;
     const void *x, *gy, *other;
@@ -168,6 +169,10 @@ typedef struct {
 typedef void (*fnn_column_sums_fn)(const fnn_columns *s, double *sums, ptrdiff_t step);
 typedef void (*fnn_columns_fn)(const fnn_columns *s);
 
+/* moments[0..2]: a center in the dtype, near the mean of x[0..n), n > 0; sums of
+ * d = x - center and of d^2. What lies `ahead` elements on is asked for. */
+typedef void (*fnn_moments_row_fn)(ptrdiff_t n, const void *x, ptrdiff_t ahead,
+                                   double *moments);
 /* y = fma(fma(x - center, scale, shift), weight, bias) along a row; either may be NULL. */
 typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
                                 const void *bias, double center, double scale,
@@ -176,7 +181,7 @@ typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
 typedef void (*fnn_norm_row_sums_fn)(ptrdiff_t n, const void *gy, const void *x,
                                      const void *weight, double center, double *sums);
 /* Rows, ld apart, with constants of their own, in the dtype: center, scale, shift, slope,
- * offset. gx = fma(gy weight, scale, fma(x - center, slope, offset)); and unless they are
+ * offset. gx = scale fma(gy, weight, fma(x - center, slope, offset)); and unless they are
  * NULL, gw += gy fma(x - center, scale, shift), gb += gy. */
 #define FNN_NORM_CONSTANTS 5
 typedef struct {
