@@ -25,9 +25,10 @@ typedef struct {
     ptrdiff_t phases, results; /* of the source, those that are read; of the result */
     ptrdiff_t halo;            /* what a tile reads more than it has */
     ptrdiff_t tile, tiles;
-    ptrdiff_t apart;     /* elements of scratch between phases */
-    ptrdiff_t *first;    /* [results + 1] of result phase p: its taps in their order */
-    ptrdiff_t *tap, *at; /* are first[p] .. first[p + 1]; where in scratch they read */
+    ptrdiff_t apart; /* elements of scratch between phases */
+    /* Taps of result phase p, in their order, are first[p] .. first[p + 1]: which, and where
+     * in scratch they read. */
+    ptrdiff_t *first, *tap, *at;
 } axis;
 
 /* What of a phase a tile reads exists, along an axis: how much, and how far on it lies in
@@ -43,8 +44,8 @@ typedef struct {
     char *result;
     axis r, c;
     ptrdiff_t size, lanes, taps, multiplier;
-    ptrdiff_t row, pitch,
-        origin; /* of scratch, in elements: between rows; of a phase; column 0 */
+    /* Of scratch, in elements: between rows, between columns' phases; where column 0 is. */
+    ptrdiff_t row, pitch, origin;
     ptrdiff_t units, pieces;
     /* A piece's workspace, in bytes: scratch, results by phase, sums, taps in their order. */
     ptrdiff_t scratch, parts, sums, order, slice;

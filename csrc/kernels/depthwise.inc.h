@@ -150,17 +150,17 @@ DW_INLINE void FNN_NAME(depthwise_put)(const fnn_depthwise_taps *t, V s, ptrdiff
     }
 }
 
-#define DW_START                                                                     \
+#define DW_START()                                                                   \
     V a0 = FNN_NAME(depthwise_start)((const T *)t->y + y, n[0], first),              \
       a1 = FNN_NAME(depthwise_start)((const T *)t->y + y + y_step, n[1], first),     \
       a2 = FNN_NAME(depthwise_start)((const T *)t->y + y + 2 * y_step, n[2], first), \
-      a3 = FNN_NAME(depthwise_start)((const T *)t->y + y + 3 * y_step, n[3], first);
+      a3 = FNN_NAME(depthwise_start)((const T *)t->y + y + 3 * y_step, n[3], first)
 /* In this order: a row may run into the next one. */
-#define DW_PUT                                                    \
+#define DW_PUT()                                                  \
     FNN_NAME(depthwise_put)(t, a0, y, n[0], finish);              \
     FNN_NAME(depthwise_put)(t, a1, y + y_step, n[1], finish);     \
     FNN_NAME(depthwise_put)(t, a2, y + 2 * y_step, n[2], finish); \
-    FNN_NAME(depthwise_put)(t, a3, y + 3 * y_step, n[3], finish);
+    FNN_NAME(depthwise_put)(t, a3, y + 3 * y_step, n[3], finish)
 
 /* Four vectors x_step and y_step apart, whatever the taps. */
 DW_INLINE void FNN_NAME(depthwise_4)(const fnn_depthwise_taps *t, const T *x,
@@ -168,7 +168,7 @@ DW_INLINE void FNN_NAME(depthwise_4)(const fnn_depthwise_taps *t, const T *x,
                                      const ptrdiff_t *n, const bool first,
                                      const bool finish) {
     const T *w = t->w;
-    DW_START
+    DW_START();
     for (ptrdiff_t u = 0; u < t->nu; u++) {
         for (ptrdiff_t v = 0; v < t->nv; v++) {
             const T *p = x + t->row_at[u] + t->col_at[v];
@@ -179,7 +179,7 @@ DW_INLINE void FNN_NAME(depthwise_4)(const fnn_depthwise_taps *t, const T *x,
             a3 = v_fma(tap, v_load(p + 3 * x_step), a3);
         }
     }
-    DW_PUT
+    DW_PUT();
 }
 
 /* One vector. */
@@ -205,30 +205,30 @@ DW_INLINE void FNN_NAME(depthwise_near)(const fnn_depthwise_taps *t, const T *x,
     const ptrdiff_t *col_at = t->col_at;
     const T *w = t->w; /* of the row u that a0 takes */
     x += t->row_at[0];
-    DW_START
-#define ADD(a, back) a = v_fma(v_set1(w[v - (back) * nv]), loaded, a);
+    DW_START();
+#define ADD(a, back) a = v_fma(v_set1(w[v - (back) * nv]), loaded, a)
 #define ROW(sums)                                       \
     for (ptrdiff_t v = 0; v < nv; v++) {                \
         const V loaded = v_keep(v_load(x + col_at[v])); \
-        sums                                            \
+        sums;                                           \
     }                                                   \
-    x += x_row;                                         \
-    w += nv;
-    ROW(ADD(a0, 0))
-    ROW(ADD(a0, 0) ADD(a1, 1))
-    ROW(ADD(a0, 0) ADD(a1, 1) ADD(a2, 2))
+    x += x_row, w += nv
+    ROW(ADD(a0, 0));
+    ROW((ADD(a0, 0), ADD(a1, 1)));
+    ROW((ADD(a0, 0), ADD(a1, 1), ADD(a2, 2)));
     for (ptrdiff_t u = 3; u < nu; u++) {
-        ROW(ADD(a0, 0) ADD(a1, 1) ADD(a2, 2) ADD(a3, 3))
+        ROW((ADD(a0, 0), ADD(a1, 1), ADD(a2, 2), ADD(a3, 3)));
     }
-    ROW(ADD(a1, 1) ADD(a2, 2) ADD(a3, 3))
-    ROW(ADD(a2, 2) ADD(a3, 3))
-    ROW(ADD(a3, 3))
+    ROW((ADD(a1, 1), ADD(a2, 2), ADD(a3, 3)));
+    ROW((ADD(a2, 2), ADD(a3, 3)));
+    ROW(ADD(a3, 3));
 #undef ADD
 #undef ROW
-    DW_PUT
+    DW_PUT();
 }
 
-/* The same of 3x3 taps. Where there are registers for all nine they stay there. */
+/* The same of 3x3 taps, over all blocks of the columns. Where there are registers for all
+ * nine taps they stay there. */
 #if FNN_TIER == FNN_TIER_avx512
 #define DW_TAP(k) w##k
 #else
@@ -241,41 +241,50 @@ DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
     const ptrdiff_t c1 = t->col_at[1] - t->col_at[0], c2 = t->col_at[2] - t->col_at[0];
     const T *w = t->w, *row = x + t->row_at[0] + t->col_at[0];
 #if FNN_TIER == FNN_TIER_avx512
-#define SET(k) const V w##k = v_keep(v_set1(w[k]));
-    SET(0)
-    SET(1) SET(2) SET(3) SET(4) SET(5) SET(6) SET(7) SET(8)
-#undef SET
+#define X(k) const V w##k = v_keep(v_set1(w[k]));
+    X(0)
+    X(1)
+    X(2)
+    X(3)
+    X(4)
+    X(5)
+    X(6)
+    X(7)
+    X(8)
+#undef X
 #endif
-        const ptrdiff_t start = y;
+#define ROW()                                                                          \
+    (l0 = v_keep(v_load(p)), l1 = v_keep(v_load(p + c1)), l2 = v_keep(v_load(p + c2)), \
+     p += x_row)
+#define ADD(a, u0, u1, u2)                                       \
+    (a = v_fma(DW_TAP(u0), l0, a), a = v_fma(DW_TAP(u1), l1, a), \
+     a = v_fma(DW_TAP(u2), l2, a))
+#define ADD_0(a) ADD(a, 0, 1, 2)
+#define ADD_1(a) ADD(a, 3, 4, 5)
+#define ADD_2(a) ADD(a, 6, 7, 8)
+    const ptrdiff_t start = y;
     for (ptrdiff_t j = 0;;) {
         const T *p = row + j;
         V l0, l1, l2;
         y = start + j;
-        DW_START
-#define ROW                      \
-    l0 = v_keep(v_load(p));      \
-    l1 = v_keep(v_load(p + c1)); \
-    l2 = v_keep(v_load(p + c2)); \
-    p += x_row;
-#define ADD(a, u0, u1, u2)        \
-    a = v_fma(DW_TAP(u0), l0, a); \
-    a = v_fma(DW_TAP(u1), l1, a); \
-    a = v_fma(DW_TAP(u2), l2, a);
-#define ADD_0(a) ADD(a, 0, 1, 2)
-#define ADD_1(a) ADD(a, 3, 4, 5)
-#define ADD_2(a) ADD(a, 6, 7, 8)
-        ROW ADD_0(a0) ROW ADD_1(a0) ADD_0(a1) ROW ADD_2(a0) ADD_1(a1) ADD_0(a2)
-            ROW ADD_2(a1) ADD_1(a2) ADD_0(a3) ROW ADD_2(a2) ADD_1(a3) ROW ADD_2(a3)
+        DW_START();
+        ROW(), ADD_0(a0);
+        ROW(), ADD_1(a0), ADD_0(a1);
+        ROW(), ADD_2(a0), ADD_1(a1), ADD_0(a2);
+        ROW(), ADD_2(a1), ADD_1(a2), ADD_0(a3);
+        ROW(), ADD_2(a2), ADD_1(a3);
+        ROW(), ADD_2(a3);
+        DW_PUT();
+        if (j + LANES >= cols) {
+            break;
+        }
+        j = j + 2 * LANES <= cols ? j + LANES : cols - LANES;
+    }
 #undef ADD_0
 #undef ADD_1
 #undef ADD_2
 #undef ADD
 #undef ROW
-                DW_PUT if (j + LANES >= cols) {
-            break;
-        }
-        j = j + 2 * LANES <= cols ? j + LANES : cols - LANES;
-    }
 }
 #undef DW_TAP
 
@@ -394,20 +403,21 @@ DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
                                         const int nv) {
     const ptrdiff_t c0 = col_at[0], c1 = nv > 1 ? col_at[1] : 0,
                     c2 = nv > 2 ? col_at[2] : 0, x_row = t->x_row;
-#define EACH(X)   \
-    X(0)          \
+#define EACH(DO)  \
+    DO(0)         \
     if (nv > 1) { \
-        X(1)      \
+        DO(1)     \
     }             \
     if (nv > 2) { \
-        X(2)      \
+        DO(2)     \
     }
-#define SET(v)                                                                      \
+#define X(v)                                                                        \
     V a0##v = v_zero(), a1##v = a0##v, a2##v = a0##v, x0##v = a0##v, x1##v = a0##v, \
       x2##v = a0##v;
-    SET(0)
-    SET(1) SET(2)
-#undef SET
+    X(0)
+    X(1)
+    X(2)
+#undef X
 #define DOWN(LOAD)                                            \
     {                                                         \
         const T *p = x + j, *g = (const T *)t->y + j;         \
@@ -429,7 +439,7 @@ DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
     a2##v = v_fma(gy, x2##v, a2##v); \
     x0##v = x1##v;                   \
     x1##v = x2##v;
-        ptrdiff_t j = 0;
+    ptrdiff_t j = 0;
 #define LOAD(p) v_load(p)
     for (; j + LANES <= t->cols; j += LANES) {
         DOWN(LOAD)

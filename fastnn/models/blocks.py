@@ -187,7 +187,8 @@ class BasicBlock(_Block):
     def forward(self, x: Tensor) -> Tensor:
         """(n, inplanes, h, w) to (n, planes, h / stride, w / stride)."""
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self._add(self.bn2(self.conv2(y)), x))  # type: ignore[no-any-return]
+        result: Tensor = self.relu(self._add(self.bn2(self.conv2(y)), x))
+        return result
 
     def zero_last(self) -> None:
         """Zero the scale of bn2."""
@@ -238,7 +239,8 @@ class Bottleneck(_Block):
         """(n, inplanes, h, w) to (n, 4 planes, h / stride, w / stride)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
-        return self.relu(self._add(self.bn3(self.conv3(y)), x))  # type: ignore[no-any-return]
+        result: Tensor = self.relu(self._add(self.bn3(self.conv3(y)), x))
+        return result
 
     def zero_last(self) -> None:
         """Zero the scale of bn3."""

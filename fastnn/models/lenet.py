@@ -62,5 +62,6 @@ class LeNet(nn.Module):
         """(n, in_channels, image_size, image_size) to logits (n, num_classes)."""
         x = self.pool(self.act(self.conv1(x)))
         x = self.pool(self.act(self.conv2(x)))
-        x = self.act(self.fc1(x.flatten(1)))
-        return self.fc3(self.act(self.fc2(x)))
+        x = self.act(self.fc2(self.act(self.fc1(x.flatten(1)))))
+        logits: Tensor = self.fc3(x)
+        return logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastnn import nn
@@ -94,7 +94,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inp, h, w) to (n, oup, h / stride, w / stride)."""
-        return x + self.conv(x) if self.use_res_connect else self.conv(x)
+        y: Tensor = self.conv(x)
+        return x + y if self.use_res_connect else y
 
 
 class MobileNetV2(nn.Module):
@@ -120,7 +121,7 @@ class MobileNetV2(nn.Module):
 
     Example:
         >>> import fastnn
-        >>> net = fastnn.models.MobileNetV2(10, 0.25)
+        >>> net = fastnn.models.MobileNetV2(10, 0.25).eval()
         >>> tuple(net(fastnn.zeros(1, 3, 32, 32)).shape)
         (1, 10)
     """
@@ -131,14 +132,14 @@ class MobileNetV2(nn.Module):
         width_mult: float = 1.0,
         inverted_residual_setting: Sequence[Sequence[int]] | None = None,
         round_nearest: int = 8,
-        block: type[nn.Module] | None = None,
+        block: Callable[..., nn.Module] | None = None,
         norm_layer: Norm | None = None,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        setting = SETTING
+        setting: Sequence[Sequence[int]] = SETTING
         if inverted_residual_setting is not None:
-            setting = tuple(tuple(row) for row in inverted_residual_setting)  # type: ignore[assignment]
+            setting = inverted_residual_setting
         if not setting or any(len(row) != 4 for row in setting):
             raise ValueError(
                 "MobileNetV2: expected inverted_residual_setting of rows (expansion, "
@@ -180,7 +181,8 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, h, w) to logits (n, num_classes)."""
-        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+        logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return logits
 
 
 def mobilenet_v2(**options: Any) -> MobileNetV2:

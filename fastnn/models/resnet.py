@@ -191,7 +191,8 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to logits (n, num_classes)."""
-        return self.fc(self.avgpool(self.features(x)).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(self.features(x)).flatten(1))
+        return logits
 
 
 def _expect(name: str, value: Any, choices: tuple[str, ...]) -> None:
