@@ -359,6 +359,42 @@ typedef struct {
     int mr, nr, lanes, gemv_m;
 } fnn_gemm_tile;
 
+/* ---- depthwise convolution ------------------------------------------------------- */
+
+/* y[i][j] = sum over taps (u, v) of w[u nv + v] x[i x_row + j + row_at[u] + col_at[v]],
+ * i < rows, j < cols: an FMA chain in this order, from zero (`first`) or from y. Then
+ * act(fma(y + bias, scale, shift) + residual) with numbers at bias, scale and shift, and
+ * a residual that lies as y does; NULL: left out. x is scratch with lanes past its end.
+ * near: row_at[u] is row_at[0] + u x_row. */
+typedef struct {
+    ptrdiff_t rows, cols;
+    const void *x;
+    ptrdiff_t x_row;
+    void *y;
+    ptrdiff_t y_row;
+    ptrdiff_t nu, nv;
+    const ptrdiff_t *row_at, *col_at;
+    const void *w;
+    bool near, first;
+    const void *bias, *scale, *shift, *residual;
+    int act;
+} fnn_depthwise_taps;
+
+typedef void (*fnn_depthwise_fn)(const fnn_depthwise_taps *t);
+/* sums[u nv + v][lane] += y[i][j] x[i x_row + j + row_at[u] + col_at[v]], summed over
+ * i < rows and the lane's j < cols; of t this reads no more. */
+typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums);
+/* y[k] = the sum of sums[k]'s lanes, k < n. */
+typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
+/* y[i y_row + j] = x[i x_row + j step], i < rows, j < n; for step 1, zeros follow up to a
+ * whole vector. */
+typedef void (*fnn_depthwise_copy_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                      ptrdiff_t x_row, ptrdiff_t step, void *y,
+                                      ptrdiff_t y_row);
+/* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
+typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
+                                      ptrdiff_t pitch);
+
 /* ---- Winograd convolution F(4x4, 3x3), float32 alone ---------------------------- */
 
 /* Everything is done to 16 channels, one vector, at a time. A tile is 4x4 results, or

@@ -27,9 +27,8 @@ typedef struct {
     int64_t ci, h, w;   /* of x */
     int64_t co, oh, ow; /* of y */
     int64_t kh, kw, sh, sw, dh, dw;
-    int64_t top,
-        left; /* zeros before; may be negative, which crops. Those behind follow
-                          from oh and ow */
+    /* Zeros before; may be negative, which crops. Those behind follow from oh and ow. */
+    int64_t top, left;
     fnn_conv_epilogue epilogue; /* of forward and input */
     bool prepared; /* Winograd, forward: weight is what fnn_winograd_filter made */
 } fnn_conv_args;

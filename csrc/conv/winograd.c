@@ -88,17 +88,24 @@ static job plan(const fnn_conv_args *g, bool turned) {
     const int64_t bytes = POINTS * LANES * j.groups * (int64_t)sizeof(float);
     int64_t most = fnn_winograd_max((j.outside ? MANY_BYTES : BLOCK_BYTES) / bytes, 1);
     const int64_t mr = fnn_k->winograd[0]->mr;
-    if (most > mr) { /* whole products, and whole rows of tiles */
-        most -= most % mr;
-    }
-    if (j.side.cols > 0 && j.side.cols <= most) {
+    if (j.side.cols > 0 && j.side.cols <= most) { /* whole rows, or whole products */
         most -= most % j.side.cols;
+    } else if (mr <= most) {
+        most -= most % mr;
     }
     j.block = fnn_winograd_min(most, j.tiles);
     const double work = (double)j.tiles * POINTS * (double)(j.co * j.side.channels);
-    const int64_t tasks = j.outside ? j.panels : fnn_winograd_over(j.tiles, most);
-    j.workers = work < SERIAL ? 1 : g->threads;
-    j.workers = fnn_winograd_max(fnn_winograd_min(j.workers, tasks), 1);
+    j.workers = work < SERIAL ? 1 : fnn_winograd_max(g->threads, 1);
+    if (j.outside) {
+        j.workers = fnn_winograd_min(j.workers, j.panels);
+    } else if (j.workers > 1) { /* few blocks: as many for each */
+        const int64_t blocks = fnn_winograd_over(j.tiles, j.block);
+        if (blocks < 4 * j.workers) {
+            j.block = fnn_winograd_over(
+                j.tiles, fnn_winograd_over(blocks, j.workers) * j.workers);
+        }
+        j.workers = fnn_winograd_min(j.workers, fnn_winograd_over(j.tiles, j.block));
+    }
     j.v_size = POINTS * fnn_winograd_plane(j.groups * j.block);
     j.m_size = POINTS * fnn_winograd_plane(j.block * WIDTH / LANES);
     j.each = FNN_WINOGRAD_SCRATCH + j.m_size;

@@ -75,10 +75,8 @@ GEMM_INLINE void FNN_NAME(winograd_a_turned)(const V *y, V *r) {
 GEMM_INLINE void FNN_NAME(winograd_g)(const V *g, V *u) {
     const V odd_a = v_mul(WG_C(WG_A / WG_AT_A), g[1]);
     const V odd_b = v_mul(WG_C(WG_B / WG_AT_B), g[1]);
-    const V even_a =
-        v_fma(WG_C(WG_A2 / WG_AT_A), g[2], v_mul(WG_C(1 / WG_AT_A), g[0]));
-    const V even_b =
-        v_fma(WG_C(WG_B2 / WG_AT_B), g[2], v_mul(WG_C(1 / WG_AT_B), g[0]));
+    const V even_a = v_fma(WG_C(WG_A2 / WG_AT_A), g[2], v_mul(WG_C(1 / WG_AT_A), g[0]));
+    const V even_b = v_fma(WG_C(WG_B2 / WG_AT_B), g[2], v_mul(WG_C(1 / WG_AT_B), g[0]));
     u[0] = v_mul(WG_C(1 / WG_AT_0), g[0]);
     u[1] = v_add(even_a, odd_a);
     u[2] = v_sub(even_a, odd_a);
@@ -94,8 +92,8 @@ GEMM_INLINE void FNN_NAME(winograd_g_turned)(const V *m, V *g) {
     const V zero = v_mul(WG_C(1 / WG_AT_0), m[0]);
     g[0] = v_fma(WG_C(1 / WG_AT_B), sum_b, v_fma(WG_C(1 / WG_AT_A), sum_a, zero));
     g[1] = v_fma(WG_C(WG_B / WG_AT_B), less_b, v_mul(WG_C(WG_A / WG_AT_A), less_a));
-    g[2] = v_fma(WG_C(WG_B2 / WG_AT_B), sum_b,
-                 v_fma(WG_C(WG_A2 / WG_AT_A), sum_a, m[5]));
+    g[2] =
+        v_fma(WG_C(WG_B2 / WG_AT_B), sum_b, v_fma(WG_C(WG_A2 / WG_AT_A), sum_a, m[5]));
 }
 
 /* ---- between channel by channel and pixel by pixel -------------------------------- */
@@ -216,17 +214,27 @@ GEMM_INLINE void FNN_NAME(winograd_scatter)(const fnn_winograd_out *s, const T *
             }
         }
         v_transpose(r);
-        if (n == WG && s->channels == WG && act <= FNN_ACT_RELU && residual == NULL) {
+        if (n < WG) {
+            for (ptrdiff_t l = 0; l < s->channels; l++) {
+                const ptrdiff_t to = p + l * s->y_channel;
+                V z = r[l];
+                z = residual == NULL ? z : v_add(z, v_loadn(residual + to, n));
+                v_storen(y + to, FNN_NAME(gemm_act)(z, act), n);
+            }
+        } else if (s->channels == WG && act <= FNN_ACT_RELU) {
             WG_UNROLL(16)
             for (int l = 0; l < WG; l++) {
-                v_store(y + p + l * s->y_channel, FNN_NAME(gemm_act)(r[l], act));
+                const ptrdiff_t to = p + l * s->y_channel;
+                const V z =
+                    residual == NULL ? r[l] : v_add(r[l], v_load(residual + to));
+                v_store(y + to, FNN_NAME(gemm_act)(z, act));
             }
         } else {
             for (ptrdiff_t l = 0; l < s->channels; l++) {
                 const ptrdiff_t to = p + l * s->y_channel;
-                const V z = residual == NULL ? r[l]
-                                             : v_add(r[l], v_loadn(residual + to, n));
-                v_storen(y + to, FNN_NAME(gemm_act)(z, act), n);
+                const V z =
+                    residual == NULL ? r[l] : v_add(r[l], v_load(residual + to));
+                v_store(y + to, FNN_NAME(gemm_act)(z, act));
             }
         }
     }
@@ -489,15 +497,28 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
             }
         }
     }
-    for (ptrdiff_t q = 0; q < 9 * s->channels; q += WG) {
+    T *to = s->weight;
+    for (ptrdiff_t q = 0; q < 9 * s->channels; q += WG, to += WG) {
         const ptrdiff_t left = 9 * s->channels - q;
         V r[WG];
+        if (left >= WG && s->lanes == WG) {
+            WG_UNROLL(16)
+            for (int l = 0; l < WG; l++) {
+                r[l] = v_load(scratch + (q + l) * WG);
+            }
+            v_transpose(r);
+            WG_UNROLL(16)
+            for (int l = 0; l < WG; l++) {
+                v_store(to + l * s->lane, r[l]);
+            }
+            continue;
+        }
         for (ptrdiff_t l = 0; l < WG; l++) {
             r[l] = l < left ? v_load(scratch + (q + l) * WG) : v_zero();
         }
         v_transpose(r);
         for (ptrdiff_t l = 0; l < s->lanes; l++) {
-            v_storen((T *)s->weight + q + l * s->lane, r[l], left < WG ? left : WG);
+            v_storen(to + l * s->lane, r[l], left < WG ? left : WG);
         }
     }
 }
@@ -535,9 +556,9 @@ GEMM_INLINE void FNN_NAME(winograd_part)(const fnn_winograd_product *t, const T 
         }
     }
 #undef STEP
-#define PUT(i, v)                                                      \
-    if (i < m && v < nv) {                                             \
-        T *to = c + i * width + v * WG;                                \
+#define PUT(i, v)                                                           \
+    if (i < m && v < nv) {                                                  \
+        T *to = c + i * width + v * WG;                                     \
         v_store(to, t->first ? c##i##_##v : v_add(v_load(to), c##i##_##v)); \
     }
 #define STORE(i) PUT(i, 0) PUT(i, 1)
@@ -546,18 +567,20 @@ GEMM_INLINE void FNN_NAME(winograd_part)(const fnn_winograd_product *t, const T 
 #undef PUT
 }
 
-GEMM_INLINE void FNN_NAME(winograd_rows)(const fnn_winograd_product *t, const T *a, T *c,
-                                         const int m, const int width, const int steps,
-                                         const ptrdiff_t row, const ptrdiff_t step) {
+GEMM_INLINE void FNN_NAME(winograd_rows)(const fnn_winograd_product *t, const T *a,
+                                         T *c, const int m, const int width,
+                                         const int steps, const ptrdiff_t row,
+                                         const ptrdiff_t step) {
     const int nv = width / WG < GEMM_NV ? width / WG : GEMM_NV;
     for (int j = 0; j < width; j += nv * WG) {
-        FNN_NAME(winograd_part)(t, a, (const T *)t->b + j, c + j, m, nv, width, steps, row, step);
+        FNN_NAME(winograd_part)(t, a, (const T *)t->b + j, c + j, m, nv, width, steps,
+                                row, step);
     }
 }
 
-#define PRODUCT(m_, width_)                                                    \
+#define PRODUCT(m_, width_)                                                         \
     static void FNN_NAME(winograd_##width_##x##m_)(const fnn_winograd_product *t) { \
-        FNN_NAME(winograd_rows)(t, t->a, t->c, m_, width_, WG, WG, 1);             \
+        FNN_NAME(winograd_rows)(t, t->a, t->c, m_, width_, WG, WG, 1);              \
     }
 GEMM_ROWS(PRODUCT, 16)
 GEMM_ROWS(PRODUCT, 32)
@@ -578,16 +601,19 @@ GEMM_INLINE void FNN_NAME(winograd_16_rows)(const fnn_winograd_product *t,
     T *c = t->c;
 #if GEMM_MR >= 8
     for (int i = 0; i < 16; i += 8) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 8, width, FNN_WINOGRAD_STEPS, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 8, width, FNN_WINOGRAD_STEPS,
+                                1, WG);
     }
 #elif GEMM_MR >= 6
     FNN_NAME(winograd_rows)(t, a, c, 6, width, FNN_WINOGRAD_STEPS, 1, WG);
     for (int i = 6; i < 16; i += 5) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 5, width, FNN_WINOGRAD_STEPS, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 5, width, FNN_WINOGRAD_STEPS,
+                                1, WG);
     }
 #else
     for (int i = 0; i < 16; i += 2) {
-        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 2, width, FNN_WINOGRAD_STEPS, 1, WG);
+        FNN_NAME(winograd_rows)(t, a + i, c + i * width, 2, width, FNN_WINOGRAD_STEPS,
+                                1, WG);
     }
 #endif
 }

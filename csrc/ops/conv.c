@@ -128,7 +128,7 @@ static const struct {
 } algorithms[] = {
     [FNN_CONV_GEMM] = {"gemm", fnn_implicit_workspace, fnn_implicit_run},
     [FNN_CONV_WINOGRAD] = {"winograd", fnn_winograd_workspace, fnn_winograd_run},
-    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_implicit_workspace, fnn_implicit_run},
+    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_depthwise_workspace, fnn_depthwise_run},
 };
 
 static bool can_winograd(const fnn_conv_args *g) {

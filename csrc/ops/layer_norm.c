@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define IMAGES 64 /* in a chunk of the gradients of weights */
-#define ROWS 8    /* whose gradients are written together */
+#define ROWS 8    /* that are normalised, or whose gradients are written, together */
+#define HALF_L1 16384
 
 typedef struct {
     int dtype;
@@ -73,50 +74,63 @@ static void set_stream(job *j, int operands) {
                 (uintptr_t)j->y % FNN_ALIGN == 0;
 }
 
-static int64_t grain(const job *j, int64_t elements) {
-    (void)j;
+static int64_t grain(int64_t elements) {
     return FNN_NORM_GRAIN / fnn_max64(1, elements) + 1;
 }
 
 /* ---- forward ------------------------------------------------------------------------ */
 
-static void statistics(const job *j, int64_t r) {
-    const char *x = j->x + r * j->row * j->size;
-    double sums[2], n = (double)j->row;
-    fnn_segments s = {.rows = 1, .n = j->row, .x = x, .ahead = j->row};
-    s.center = fnn_norm_center(x, j->dtype);
-    fnn_k->moments[FNN_F64(j->dtype)](&s, sums);
-    j->mean[r] = fnn_norm_mean(s.center, sums, n);
-    j->rstd[r] = 1 / sqrt(fnn_norm_variance(sums, n) + j->eps);
+/* Of rows [lo, hi), at most ROWS. Their sums first: the square roots and divisions then
+ * wait for nothing. */
+static void statistics(const job *j, int64_t lo, int64_t hi) {
+    double center[ROWS], sums[ROWS][2], n = (double)j->row;
+    for (int64_t r = lo; r < hi; r++) {
+        const char *x = j->x + r * j->row * j->size;
+        fnn_segments s = {.rows = 1, .n = j->row, .x = x, .ahead = (hi - lo) * j->row};
+        s.center = center[r - lo] = fnn_norm_center(x, j->dtype);
+        fnn_k->moments[FNN_F64(j->dtype)](&s, sums[r - lo]);
+    }
+    for (int64_t r = lo; r < hi; r++) {
+        j->mean[r] = fnn_norm_mean(center[r - lo], sums[r - lo], n);
+        j->rstd[r] = 1 / sqrt(fnn_norm_variance(sums[r - lo], n) + j->eps);
+    }
+}
+
+static void forward_row(const job *j, int64_t r) {
+    const int f64 = FNN_F64(j->dtype);
+    const int64_t first = r % j->groups * j->each; /* channel */
+    const ptrdiff_t at = r * j->row * j->size;
+    if (j->s == 1) {
+        const char *w = j->weight ? j->weight + first * j->size : NULL;
+        const char *b = j->bias ? j->bias + first * j->size : NULL;
+        fnn_norm_line line = fnn_norm_forward(j->mean[r], j->rstd[r], 1, 0, j->dtype);
+        fnn_k->normalise_row[f64](j->row, j->x + at, w, b, line.center, line.scale,
+                                  line.shift, j->y + at, j->stream);
+        return;
+    }
+    for (int64_t k = 0; k < j->each; k++) {
+        fnn_norm_line line = fnn_norm_forward(
+            j->mean[r], j->rstd[r], fnn_norm_get(j->weight, j->dtype, first + k, 1),
+            fnn_norm_get(j->bias, j->dtype, first + k, 0), j->dtype);
+        const ptrdiff_t from = at + k * j->s * j->size;
+        fnn_segments s = {.rows = 1, .n = j->s, .x = j->x + from, .y = j->y + from};
+        s.center = line.center;
+        s.scale = line.scale;
+        s.shift = line.shift;
+        s.stream = j->stream;
+        fnn_k->normalise[f64](&s);
+    }
 }
 
 static void forward_rows(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    const int f64 = FNN_F64(j->dtype);
-    for (int64_t r = lo; r < hi; r++) {
-        statistics(j, r);
-        const int64_t first = r % j->groups * j->each; /* channel */
-        const ptrdiff_t at = r * j->row * j->size;
-        if (j->s == 1) {
-            const char *w = j->weight ? j->weight + first * j->size : NULL;
-            const char *b = j->bias ? j->bias + first * j->size : NULL;
-            fnn_norm_line line =
-                fnn_norm_forward(j->mean[r], j->rstd[r], 1, 0, j->dtype);
-            fnn_k->normalise_row[f64](j->row, j->x + at, w, b, line.center, line.scale,
-                                      line.shift, j->y + at, j->stream);
-            continue;
-        }
-        for (int64_t k = 0; k < j->each; k++) {
-            fnn_norm_line line = fnn_norm_forward(
-                j->mean[r], j->rstd[r], fnn_norm_get(j->weight, j->dtype, first + k, 1),
-                fnn_norm_get(j->bias, j->dtype, first + k, 0), j->dtype);
-            const ptrdiff_t from = at + k * j->s * j->size;
-            fnn_segments s = {.rows = 1, .n = j->s, .x = j->x + from, .y = j->y + from};
-            s.center = line.center;
-            s.scale = line.scale;
-            s.shift = line.shift;
-            s.stream = j->stream;
-            fnn_k->normalise[f64](&s);
+    const int64_t fit = fnn_max64(1, HALF_L1 / (j->row * j->size));
+    const int64_t block = fnn_min64(fit, ROWS);
+    for (int64_t r = lo; r < hi; r += block) {
+        const int64_t end = fnn_min64(r + block, hi);
+        statistics(j, r, end);
+        for (int64_t k = r; k < end; k++) {
+            forward_row(j, k);
         }
     }
     if (j->stream) {
@@ -142,7 +156,7 @@ fnn_status fnn_run_layer_norm(fnn_call *c) {
     j.bias = fnn_norm_dense(c, 2, &room);
     j.y = c->out[0].data;
     set_stream(&j, 2);
-    fnn_parallel_for(j.n * j.groups, grain(&j, j.row), forward_rows, &j);
+    fnn_parallel_for(j.n * j.groups, grain(j.row), forward_rows, &j);
     return FNN_OK;
 }
 
@@ -195,9 +209,12 @@ static void backward_chunks(void *context, int64_t lo, int64_t hi) {
             memset(gb, 0, (size_t)(j->c * j->size));
         }
         const int64_t end = fnn_min64((k + 1) * IMAGES, j->n);
-        for (int64_t i = k * IMAGES; i < end; i += ROWS) {
+        /* gy, x and gx of these in the first level of cache; for fewer rows, gw and gb
+         * would come and go too often */
+        const int64_t block = 2 * ROWS * j->row * j->size > HALF_L1 ? ROWS / 2 : ROWS;
+        for (int64_t i = k * IMAGES; i < end; i += block) {
             for (int64_t g = 0; g < j->groups; g++) {
-                backward_rows(j, i, fnn_min64(ROWS, end - i), g, gw, gb);
+                backward_rows(j, i, fnn_min64(block, end - i), g, gw, gb);
             }
         }
     }
@@ -295,13 +312,13 @@ fnn_status fnn_run_layer_norm_backward(fnn_call *c) {
     j.y = c->out[0].data;
     set_stream(&j, 3);
     if (j.s > 1) {
-        fnn_parallel_for(j.n * j.groups, grain(&j, j.row), backward_groups, &j);
+        fnn_parallel_for(j.n * j.groups, grain(j.row), backward_groups, &j);
         if (parameters) {
-            fnn_parallel_for(j.c, grain(&j, j.n), add_images, &j);
+            fnn_parallel_for(j.c, grain(j.n), add_images, &j);
         }
         return FNN_OK;
     }
-    fnn_parallel_for(j.chunks, grain(&j, IMAGES * j.c), backward_chunks, &j);
+    fnn_parallel_for(j.chunks, grain(IMAGES * j.c), backward_chunks, &j);
     if (parameters) {
         fnn_reduce_join_chunks(FNN_SUM, j.dtype, j.chunks, j.c, j.weights[0], j.gw);
         fnn_reduce_join_chunks(FNN_SUM, j.dtype, j.chunks, j.c, j.weights[1], j.gb);

@@ -7,7 +7,7 @@ large mean costs no digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from fastnn.ops._registry import (
     Node,
     Tensor,
     gradient,
+    no_gradient,
     op,
     public,
     reference,
@@ -27,7 +28,8 @@ from fastnn.ops.views import reshape
 _batch_norm, _batch_norm_backward = op("batch_norm"), op("batch_norm_backward")
 _layer_norm, _layer_norm_backward = op("layer_norm"), op("layer_norm_backward")
 _group_norm, _group_norm_backward = op("group_norm"), op("group_norm_backward")
-_scale_shift, _relu_backward = op("scale_shift"), op("relu_backward")
+_scale_shift = op("scale_shift")
+_relu, _relu_backward = op("relu"), op("relu_backward")
 _add, _sub, _mul, _div, _neg = op("add"), op("sub"), op("mul"), op("div"), op("neg")
 _sqrt, _sum, _mean = op("sqrt"), op("sum"), op("mean")
 
@@ -239,6 +241,9 @@ def _move(running: Tensor, batch: Tensor, momentum: float) -> None:
 
 
 # ---- gradients ---------------------------------------------------------------------------
+#
+# Statistics have no gradient of their own, so what is differentiated twice is the form in
+# plain ops.
 
 
 def _along(x: Tensor, ndim: int) -> Tensor:
@@ -246,24 +251,51 @@ def _along(x: Tensor, ndim: int) -> Tensor:
     return reshape(x, (x.shape[0],) + (1,) * (ndim - 2))
 
 
-def _to(x: Tensor, like: Tensor) -> Tensor:
-    return x if x.dtype is like.dtype else x.to(like.dtype)
+def _normed(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    centred = _sub(x, _mean(x, dims, True))
+    variance = _mean(_mul(centred, centred), dims, True)
+    result: Tensor = _div(centred, _sqrt(_add(variance, eps)))
+    return result
 
 
-def _through_statistics(
-    x: Tensor, mean: Tensor, rstd: Tensor, g_mean: Tensor | None, g_rstd: Tensor | None
-) -> Tensor | None:
-    """What the gradients of mean and rstd, shaped so that they broadcast, add to x's:
-    (g_mean - g_rstd rstd^3 (x - mean)) / count."""
-    found: Tensor | None = g_mean
-    if g_rstd is not None:
-        cube = _mul(_mul(rstd, rstd), _mul(rstd, g_rstd))
-        found = _neg(_mul(cube, _sub(x, mean)))
-        found = found if g_mean is None else _add(found, g_mean)
-    if found is None:
-        return None
-    count = x.numel() // max(mean.numel(), 1)
-    return _to(_div(found, float(max(count, 1))), x).expand(x.shape)
+def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    y = y if weight is None else _mul(y, weight)
+    return y if bias is None else _add(y, bias)
+
+
+def _batch_composite(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    _running_mean: None,
+    _running_var: None,
+    _batches: None,
+    eps: float,
+    momentum: float,
+    act: int,
+) -> Tensor:
+    n = x.ndim
+    w, b = (None if v is None else _along(v, n) for v in (weight, bias))
+    y = _affine(_normed(x, (0, *range(2, n)), eps), w, b)
+    y = y if residual is None else _add(y, residual)
+    return _relu(y) if act else y
+
+
+def _layer_composite(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: int, eps: float
+) -> Tensor:
+    return _affine(_normed(x, tuple(range(x.ndim - dims, x.ndim)), eps), weight, bias)
+
+
+def _group_composite(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float
+) -> Tensor:
+    n, c = x.shape[:2]
+    y = reshape(x, (n, groups, c // groups * math.prod(x.shape[2:])))
+    y = reshape(_normed(y, (2,), eps), x.shape)
+    w, b = (None if v is None else _along(v, x.ndim) for v in (weight, bias))
+    return _affine(y, w, b)
 
 
 def _saves(names: str, mask: str) -> dict[str, str]:
@@ -274,226 +306,48 @@ def _saves(names: str, mask: str) -> dict[str, str]:
     "batch_norm",
     saves=_saves("x weight bias residual mean rstd", "x weight bias residual"),
 )
-def _(
-    node: Node, gy: Tensor | None, g_mean: Tensor | None, g_rstd: Tensor | None
-) -> Gradients:
+def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
+    from fastnn.autograd import composite_gradient, is_grad_enabled
+
     x, weight, bias, residual, mean, rstd = node.saved
+    if is_grad_enabled():
+        inputs = (x, weight, bias, residual, None, None, None)
+        return composite_gradient(node, _batch_composite, inputs, gy)
     eps, _, act = node.attrs
-    gx = gw = gb = gr = None
-    if gy is not None:
-        y = None
-        if act and residual is not None:  # else the kernel makes it again
-            held = [
-                None if v is None else v.detach() for v in (x, weight, bias, residual)
-            ]
-            y = _batch_norm(*held, None, None, None, eps, 0.0, act)[0]
-        gx, gw, gb, gr = _batch_norm_backward(
-            gy,
-            x,
-            weight,
-            bias if act else None,
-            mean,
-            rstd,
-            y,
-            act,
-            act and node.needs(3),
-        )
-        gr = gr if act else gy
-    if g_mean is not None or g_rstd is not None:
-        parts = (None if g is None else _along(g, x.ndim) for g in (g_mean, g_rstd))
-        more = _through_statistics(
-            x, _along(mean, x.ndim), _along(rstd, x.ndim), *parts
-        )
-        gx = more if gx is None else _add(gx, more)
-    return (
-        gx,
-        gw if node.needs(1) else None,
-        gb if node.needs(2) else None,
-        gr if node.needs(3) else None,
-        None,
-        None,
-        None,
+    y = None
+    if act and residual is not None:  # else the kernel makes it again
+        y = _batch_norm(x, weight, bias, residual, None, None, None, eps, 0.0, act)[0]
+    gx, gw, gb, gr = _batch_norm_backward(
+        gy, x, weight, bias if act else None, mean, rstd, y, act, act and node.needs(3)
     )
+    gr = gr if act else gy
+    needed = [g if node.needs(i) else None for i, g in enumerate((gx, gw, gb, gr))]
+    return (*needed, None, None, None)
 
 
-def _formula(
-    gy: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    mean: Tensor,
-    rstd: Tensor,
-    own: tuple[int, ...],
-    others: tuple[int, ...],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """gx, gw and gb in plain ops: statistics are over the dimensions `own`, and parameters
-    are shared along `others`; what is given broadcasts."""
-    mean, rstd = _to(mean, x), _to(rstd, x)
-    xhat = _mul(_sub(x, mean), rstd)
-    gw = _sum(_mul(gy, xhat), others) if others else _mul(gy, xhat)
-    gb = _sum(gy, others) if others else _mul(gy, 1.0)
-    g = gy if weight is None else _mul(gy, weight)
-    centred = _sub(g, _mean(g, own, True))
-    gx = _mul(rstd, _sub(centred, _mul(xhat, _mean(_mul(g, xhat), own, True))))
-    return gx, gw, gb
+def _row_gradient(node: Node, gy: Tensor, backward: Any, composite: Any) -> Gradients:
+    """Of layer norm and group norm."""
+    from fastnn.autograd import composite_gradient, is_grad_enabled
+
+    x, weight, bias, mean, rstd = node.saved
+    if is_grad_enabled():
+        return composite_gradient(node, composite, (x, weight, bias), gy)
+    parameters = node.needs(1) or node.needs(2)
+    made = backward(gy, x, weight, mean, rstd, node.attrs[0], parameters)
+    return tuple(g if node.needs(i) else None for i, g in enumerate(made))
 
 
-def _channels_formula(
-    gy: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    rstd: Tensor,
-    y: Tensor | None,
-    act: int,
-    masked: int,
-) -> tuple[Tensor, ...]:
-    n = x.ndim
-    if act:
-        if y is None:
-            y = _mul(_sub(x, _along(_to(mean, x), n)), _along(_to(rstd, x), n))
-            y = y if weight is None else _mul(y, _along(weight, n))
-            y = y if bias is None else _add(y, _along(bias, n))
-        gy = _relu_backward(gy, y.detach())
-    dims = (0, *range(2, n))
-    w = None if weight is None else _along(weight, n)
-    made = _formula(gy, x, w, _along(mean, n), _along(rstd, n), dims, dims)
-    return (*made, gy)
+@gradient("layer_norm", saves=_saves("x weight bias mean rstd", "x weight bias"))
+def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
+    return _row_gradient(node, gy, _layer_norm_backward, _layer_composite)
 
 
-def _layer_formula(
-    gy: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    mean: Tensor,
-    rstd: Tensor,
-    dims: int,
-    parameters: int,
-) -> tuple[Tensor, ...]:
-    lead = x.ndim - dims
-    shape = mean.shape + (1,) * dims
-    own, others = tuple(range(lead, x.ndim)), tuple(range(lead))
-    mean, rstd = reshape(mean, shape), reshape(rstd, shape)
-    return _formula(gy, x, weight, mean, rstd, own, others)
+@gradient("group_norm", saves=_saves("x weight bias mean rstd", "x weight bias"))
+def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
+    return _row_gradient(node, gy, _group_norm_backward, _group_composite)
 
 
-def _in_groups(x: Tensor, groups: int) -> Tensor:
-    """(n, c, ...) as (n, groups, channels, elements)."""
-    n, c = x.shape[:2]
-    return reshape(x, (n, groups, c // groups, math.prod(x.shape[2:])))
-
-
-def _group_formula(
-    gy: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    mean: Tensor,
-    rstd: Tensor,
-    groups: int,
-    parameters: int,
-) -> tuple[Tensor, ...]:
-    c = x.shape[1]
-    shape = (*mean.shape, 1, 1)
-    w = None if weight is None else reshape(weight, (1, groups, c // groups, 1))
-    gx, gw, gb = _formula(
-        _in_groups(gy, groups),
-        _in_groups(x, groups),
-        w,
-        reshape(mean, shape),
-        reshape(rstd, shape),
-        (2, 3),
-        (0, 3),
-    )
-    return reshape(gx, x.shape), reshape(gw, (c,)), reshape(gb, (c,))
-
-
-def _second(
-    node: Node,
-    formula: Callable[..., tuple[Tensor, ...]],
-    gs: tuple[Tensor | None, ...],
-) -> Gradients:
-    """The gradient of a fused gradient, through its form in plain ops."""
-    from fastnn.autograd import enable_grad, grad, is_grad_enabled
-
-    inputs = list(node.saved)
-    wanted = [i for i in range(len(inputs)) if node.needs(i)]
-    with enable_grad():
-        for i in wanted:  # stop there: the outer pass goes on
-            inputs[i] = inputs[i].view(inputs[i].shape)
-        made = formula(*inputs, *node.attrs)
-    pairs = [
-        (y, g)
-        for y, g in zip(made, gs, strict=False)
-        if g is not None and g.shape == y.shape and y.requires_grad
-    ]
-    result: list[Tensor | None] = [None] * len(inputs)
-    if pairs:
-        found = grad(
-            [y for y, _ in pairs],
-            [inputs[i] for i in wanted],
-            [g for _, g in pairs],
-            create_graph=is_grad_enabled(),
-            allow_unused=True,
-        )
-        for i, g in zip(wanted, found, strict=True):
-            result[i] = g
-    return tuple(result)
-
-
-_CHANNELS = "gy x weight bias mean rstd y"
-_ROWS = "gy x weight mean rstd"
-
-
-@gradient("batch_norm_backward", saves=_saves(_CHANNELS, _CHANNELS))
-def _(node: Node, *gs: Tensor | None) -> Gradients:
-    return _second(node, _channels_formula, gs)
-
-
-@gradient("layer_norm_backward", saves=_saves(_ROWS, _ROWS))
-def _(node: Node, *gs: Tensor | None) -> Gradients:
-    return _second(node, _layer_formula, gs)
-
-
-@gradient("group_norm_backward", saves=_saves(_ROWS, _ROWS))
-def _(node: Node, *gs: Tensor | None) -> Gradients:
-    return _second(node, _group_formula, gs)
-
-
-def _row_gradient(
-    node: Node, backward: Any, gs: tuple[Tensor | None, ...], kept: tuple[int, ...]
-) -> Gradients:
-    """Of layer norm and group norm; kept is the shape in which statistics broadcast over
-    x, a dimension of 1 for each that they are over."""
-    x, weight, mean, rstd = node.saved
-    gy, g_mean, g_rstd = gs
-    gx = gw = gb = None
-    if gy is not None:
-        parameters = node.needs(1) or node.needs(2)
-        gx, gw, gb = backward(gy, x, weight, mean, rstd, node.attrs[0], parameters)
-    if g_mean is not None or g_rstd is not None:
-        groups = backward is _group_norm_backward
-        full = _in_groups(x, node.attrs[0]) if groups else x
-        stats = (
-            None if v is None else reshape(v, kept)
-            for v in (mean, rstd, g_mean, g_rstd)
-        )
-        more = _through_statistics(full, *stats)  # type: ignore[arg-type]
-        assert more is not None
-        more = reshape(more, x.shape)
-        gx = more if gx is None else _add(gx, more)
-    return gx, gw if node.needs(1) else None, gb if node.needs(2) else None
-
-
-@gradient("layer_norm", saves=_saves("x weight mean rstd", "x weight bias"))
-def _(node: Node, *gs: Tensor | None) -> Gradients:
-    kept = node.shape(0)[: -node.attrs[0]] + (1,) * node.attrs[0]
-    return _row_gradient(node, _layer_norm_backward, gs, kept)
-
-
-@gradient("group_norm", saves=_saves("x weight mean rstd", "x weight bias"))
-def _(node: Node, *gs: Tensor | None) -> Gradients:
-    kept = (node.shape(0)[0], node.attrs[0], 1, 1)
-    return _row_gradient(node, _group_norm_backward, gs, kept)
+no_gradient("batch_norm_backward", "layer_norm_backward", "group_norm_backward")
 
 
 @gradient(
@@ -531,7 +385,7 @@ def _statistics(x: Any, dims: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     return mean, 1 / np.sqrt(variance + eps)
 
 
-def _relu(y: Any, act: int) -> Any:
+def _relu_of(y: Any, act: int) -> Any:
     return np.where(y < 0, 0, y) if act else y
 
 
@@ -552,13 +406,13 @@ def _(
     mean, rstd = _statistics(x, (0, *range(2, n)), eps)
     y = (x - mean) * rstd * _shaped(weight, n, 1) + _shaped(bias, n, 0)
     y = y + (0 if residual is None else residual)
-    return _relu(y, act), mean.reshape(-1), rstd.reshape(-1)
+    return _relu_of(y, act), mean.reshape(-1), rstd.reshape(-1)
 
 
 @reference("scale_shift")
 def _(x: Any, scale: Any, shift: Any, residual: Any = None, act: int = 0) -> Any:
     y = x * _shaped(scale, x.ndim, 1) + _shaped(shift, x.ndim, 0)
-    return _relu(y + (0 if residual is None else residual), act)
+    return _relu_of(y + (0 if residual is None else residual), act)
 
 
 @reference("layer_norm")
@@ -602,7 +456,7 @@ def _(
 def _in_numpy(
     gy: Any, x: Any, weight: Any, mean: Any, rstd: Any, own: Any, others: Any
 ) -> Any:
-    """_formula on arrays."""
+    """gx, gw and gb; statistics are over `own`, parameters shared along `others`."""
     xhat = (x - mean) * rstd
     g = gy * weight
     count = math.prod(x.shape[d] for d in own) or 1

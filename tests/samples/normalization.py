@@ -53,6 +53,7 @@ ROWS["batch_norm"] = Row(
                 1e-3,
                 -1.0,
             ),
+            smooth=False,
         ),
         Sample((apart(4, 3), *_parameters(3), *_none4, 1e-5, 0.1, 1)),
         Sample((apart(3, 2, 3), *_parameters(2), *_none4, 1e-5, 0.1, 1)),
