@@ -16,12 +16,11 @@ import fastnn
 from fastnn import bench, cli
 from fastnn.bench import harness, machine, report
 from fastnn.bench.machine import Level, Machine
-from fastnn.bench.peers import ALWAYS, PEERS
+from fastnn.bench.peers import PEERS
 from fastnn.bench.peers.base import Contestant
 from fastnn.bench.peers.numpy_ import NumPy
 from fastnn.bench.peers.ours import Compiled, Eager
 from fastnn.bench.workloads import GROUPS
-from fastnn.bench.workloads.kernels import NUMPY
 from fastnn.bench.workloads.rows import (
     Chain,
     Goal,
@@ -263,45 +262,6 @@ def test_times_have_medians_and_quartiles():
         2,
     )
     assert bench.Times((2.0,)).quartiles == (2, 2)
-
-
-# ---- the table of workloads -------------------------------------------------------------
-
-
-def test_rows_are_named_once_and_say_what_they_cost():
-    for group, rows in GROUPS.items():
-        names = [row.name for row in rows]
-        assert len(names) == len(set(names))
-        for row in rows:
-            assert row.group == group and row.flops > 0 and row.bytes > 0
-            for goal in row.goals:
-                assert set(goal.against or {}) <= set(report.TITLES)
-                assert any(promise is not None for promise in goal)
-    keys = [c.key for c in ALWAYS + PEERS]
-    assert len(keys) == len(set(keys)) and keys[0] == report.FIRST
-
-
-def test_promises_are_rows():
-    """What the racing rows promise."""
-    promised = {row.name: tuple(row.goals) for rows in GROUPS.values() for row in rows}
-    assert promised["8-64-64-2, batch 32, Adam"] == (Goal(peer=0.25),)
-    assert promised["784-2048-2048-2048-10, batch 1"] == (Goal(peer=0.95),)
-    assert promised["product 1024 x 1024 x 1024"] == (
-        Goal(peer=1.05, floor=(0.90, 0.87)),
-    )
-    assert Goal(peer=0.75) in promised["product 1 x 1024 x 1024"]
-    assert Goal(peer=0.80) in promised["tanh, 10 million, existing output"]
-    assert promised["Adam, 10 million parameters"] == (Goal(floor=(0.90, 0.90)),)
-    image = "3x3, (8, 64, 56, 56) to 64, "
-    assert promised[image + "forward"] == (Goal(peer=0.45),)
-    assert promised[image + "with gradients"] == (Goal(peer=0.42),)
-    assert promised["ResNet-18 at 224 x 224, batch 8"] == (Goal(peer=0.45),)
-
-
-def test_numpys_gelu_is_gelu():
-    x = np.linspace(-6, 6, 2001, dtype=np.float32)
-    exact = [0.5 * v * (1 + math.erf(v / 2**0.5)) for v in x.tolist()]
-    np.testing.assert_allclose(NUMPY["gelu"](np, x), exact, atol=2e-6)
 
 
 # ---- from end to end --------------------------------------------------------------------
@@ -565,7 +525,7 @@ def test_the_picture(tmp_path):
 
     plot.draw(tmp_path / "roofline.png", record(row(fastnn=1e-6), row(fastnn=2e-6)))
     assert (tmp_path / "roofline.png").stat().st_size > 10_000
-    many = [row(f"row {k}", fastnn=1e-9 * 1.1**k) for k in range(80)]  # above the peak
+    many = [row(f"row {k}", fastnn=1e-9 * 1.1**k) for k in range(40)]  # above the peak
     plot.draw(tmp_path / "many.png", record(*many))
     assert (tmp_path / "many.png").stat().st_size > 10_000
     plot.draw(tmp_path / "empty.png", record(row(failed={"fastnn": "no"})))

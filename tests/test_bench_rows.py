@@ -1,18 +1,24 @@
-"""The rows of fastnn bench that are layers and convolutional networks."""
+"""The rows of fastnn bench: what they say, and that layers and networks work."""
 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import pytest
-from test_bench import failures, known_machine, no_plans, ran  # noqa: F401
+import test_bench
+from test_bench import failures, ran
 
 from fastnn import nn
-from fastnn.bench import modules
-from fastnn.bench.peers import PEERS
+from fastnn.bench import modules, report
+from fastnn.bench.peers import ALWAYS, PEERS
 from fastnn.bench.peers.ours import Compiled, Eager
-from fastnn.bench.workloads import infer, layers, networks, train
+from fastnn.bench.workloads import GROUPS, infer, layers, networks, train
+from fastnn.bench.workloads.kernels import NUMPY
+from fastnn.bench.workloads.rows import Goal
+
+no_plans, known_machine = test_bench.no_plans, test_bench.known_machine
 
 # as the rows are made, in sizes for tests
 SLIM = functools.partial(networks.resnet18, channels=2)
@@ -32,6 +38,42 @@ NETWORKS = [
     train.modular("slim", SLIM, (4, 3, 16, 16), "sgd", 1.0),
     infer.modular("image", IMAGE, (2, 3, 40, 40), 5, 1.0),
 ]
+
+
+def test_rows_are_named_once_and_say_what_they_cost():
+    for group, rows in GROUPS.items():
+        names = [row.name for row in rows]
+        assert len(names) == len(set(names))
+        for row in rows:
+            assert row.group == group and row.flops > 0 and row.bytes > 0
+            for goal in row.goals:
+                assert set(goal.against or {}) <= set(report.TITLES)
+                assert any(promise is not None for promise in goal)
+    keys = [c.key for c in ALWAYS + PEERS]
+    assert len(keys) == len(set(keys)) and keys[0] == report.FIRST
+
+
+def test_promises_are_rows():
+    """What the racing rows promise."""
+    promised = {row.name: tuple(row.goals) for rows in GROUPS.values() for row in rows}
+    assert promised["8-64-64-2, batch 32, Adam"] == (Goal(peer=0.25),)
+    assert promised["784-2048-2048-2048-10, batch 1"] == (Goal(peer=0.95),)
+    assert promised["product 1024 x 1024 x 1024"] == (
+        Goal(peer=1.05, floor=(0.90, 0.87)),
+    )
+    assert Goal(peer=0.75) in promised["product 1 x 1024 x 1024"]
+    assert Goal(peer=0.80) in promised["tanh, 10 million, existing output"]
+    assert promised["Adam, 10 million parameters"] == (Goal(floor=(0.90, 0.90)),)
+    image = "3x3, (8, 64, 56, 56) to 64, "
+    assert promised[image + "forward"] == (Goal(peer=0.45),)
+    assert promised[image + "with gradients"] == (Goal(peer=0.42),)
+    assert promised["ResNet-18 at 224 x 224, batch 8"] == (Goal(peer=0.45),)
+
+
+def test_numpys_gelu_is_gelu():
+    x = np.linspace(-6, 6, 2001, dtype=np.float32)
+    exact = [0.5 * v * (1 + math.erf(v / 2**0.5)) for v in x.tolist()]
+    np.testing.assert_allclose(NUMPY["gelu"](np, x), exact, atol=2e-6)
 
 
 @pytest.mark.parametrize("module", [networks.small, SLIM, IMAGE])
