@@ -136,9 +136,7 @@ static bool can_winograd(const fnn_conv_args *g) {
            g->sh == 1 && g->sw == 1 && g->dh == 1 && g->dw == 1;
 }
 
-static bool can_depthwise(const fnn_conv_args *g) {
-    return g->groups > 1 && g->ci == g->groups;
-}
+static bool can_depthwise(const fnn_conv_args *g) { return g->ci == g->groups; }
 
 /* Where Winograd is faster: channels enough to be worth the transforms, and results that
  * fill tiles of 4x4. Sizes of a sample alone decide. */
