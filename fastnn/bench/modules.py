@@ -122,8 +122,9 @@ def namespace(ops: Ops) -> Any:
     class BatchNorm2d(Function):
         def __init__(self, features: int) -> None:
             super().__init__("batch_norm", 1e-5)
+            shape: tuple[int, ...] = (features,)
             keys = ("weight", "bias", "running_mean", "running_var")
-            self.sizes = dict.fromkeys(keys, (features,))
+            self.sizes = dict.fromkeys(keys, shape)
 
         def shapes(self) -> dict[str, tuple[int, ...]]:
             return self.sizes

@@ -30,7 +30,9 @@ def draw(path: Path, record: Record) -> None:
     from matplotlib.figure import Figure
 
     runs = record["runs"]
-    figure: Any = Figure(figsize=(16, 10 * len(runs)), dpi=110)
+    lines = max(len(run["rows"]) + len(COLORS) for run in runs)  # of the key
+    height = max(10.0, lines * 1.3 * SMALL / 72)  # inches
+    figure: Any = Figure(figsize=(16, height * len(runs)), dpi=110)
     figure.subplots_adjust(0.05, 0.07 / len(runs), 0.99, 1 - 0.04 / len(runs), 0.02)
     panels = figure.subplots(len(runs), 2, squeeze=False, width_ratios=(3, 1))
     for (left, right), run in zip(panels, runs, strict=True):
