@@ -143,7 +143,8 @@ typedef struct {
     const void *other; /* forward a residual; backward y, or made again if NULL */
     void *y;           /* backward gx */
     void *masked;      /* backward, if not NULL: where gy goes that passed act */
-    double center, scale, shift, slope, offset;
+    double center, scale, shift;
+    double weight, slope, offset; /* backward */
     int act;
     bool stream;
     ptrdiff_t ahead; /* so many elements on, memory is asked for */
@@ -152,11 +153,11 @@ typedef struct {
  * times d. */
 typedef void (*fnn_segment_sums_fn)(const fnn_segments *s, double *sums);
 /* y = act(fma(x - center, scale, shift) + other); or backward
- * gx = fma(gy, scale, fma(x - center, slope, offset)). */
+ * gx = scale fma(gy, weight, fma(x - center, slope, offset)). */
 typedef void (*fnn_segments_fn)(const fnn_segments *s);
 
 /* Channels side by side: rows of cols of them, ld apart, and the same numbers for each
- * (NULL: 0) as vectors. Backward where gy is not NULL. */
+ * (NULL: 0) as vectors. Backward where gy is not NULL, weight being 1. */
 typedef struct {
     ptrdiff_t rows, cols, ld;
     const void *x, *gy, *other;
@@ -168,6 +169,10 @@ typedef struct {
 typedef void (*fnn_column_sums_fn)(const fnn_columns *s, double *sums, ptrdiff_t step);
 typedef void (*fnn_columns_fn)(const fnn_columns *s);
 
+/* moments[0..2]: a center in the dtype, near the mean of x[0..n), n > 0; sums of
+ * d = x - center and of d^2. What lies `ahead` elements on is asked for. */
+typedef void (*fnn_moments_row_fn)(ptrdiff_t n, const void *x, ptrdiff_t ahead,
+                                   double *moments);
 /* y = fma(fma(x - center, scale, shift), weight, bias) along a row; either may be NULL. */
 typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
                                 const void *bias, double center, double scale,
@@ -176,7 +181,7 @@ typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
 typedef void (*fnn_norm_row_sums_fn)(ptrdiff_t n, const void *gy, const void *x,
                                      const void *weight, double center, double *sums);
 /* Rows, ld apart, with constants of their own, in the dtype: center, scale, shift, slope,
- * offset. gx = fma(gy weight, scale, fma(x - center, slope, offset)); and unless they are
+ * offset. gx = scale fma(gy, weight, fma(x - center, slope, offset)); and unless they are
  * NULL, gw += gy fma(x - center, scale, shift), gb += gy. */
 #define FNN_NORM_CONSTANTS 5
 typedef struct {
@@ -358,6 +363,42 @@ typedef struct {
     fnn_finish_fn finish;
     int mr, nr, lanes, gemv_m;
 } fnn_gemm_tile;
+
+/* ---- depthwise convolution ------------------------------------------------------- */
+
+/* y[i][j] = sum over taps (u, v) of w[u nv + v] x[i x_row + j + row_at[u] + col_at[v]],
+ * i < rows, j < cols: an FMA chain in this order, from zero (`first`) or from y. Then
+ * act(fma(y + bias, scale, shift) + residual) with numbers at bias, scale and shift, and
+ * a residual that lies as y does; NULL: left out. x is scratch with lanes past its end.
+ * near: row_at[u] is row_at[0] + u x_row. */
+typedef struct {
+    ptrdiff_t rows, cols;
+    const void *x;
+    ptrdiff_t x_row;
+    void *y;
+    ptrdiff_t y_row;
+    ptrdiff_t nu, nv;
+    const ptrdiff_t *row_at, *col_at;
+    const void *w;
+    bool near, first;
+    const void *bias, *scale, *shift, *residual;
+    int act;
+} fnn_depthwise_taps;
+
+typedef void (*fnn_depthwise_fn)(const fnn_depthwise_taps *t);
+/* sums[u nv + v][lane] += y[i][j] x[i x_row + j + row_at[u] + col_at[v]], summed over
+ * i < rows and the lane's j < cols; of t this reads no more. */
+typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums);
+/* y[k] = the sum of sums[k]'s lanes, k < n. */
+typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
+/* y[i y_row + j] = x[i x_row + j step], i < rows, j < n; for step 1, zeros follow up to a
+ * whole vector. */
+typedef void (*fnn_depthwise_copy_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                      ptrdiff_t x_row, ptrdiff_t step, void *y,
+                                      ptrdiff_t y_row);
+/* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
+typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
+                                      ptrdiff_t pitch);
 
 /* ---- Winograd convolution F(4x4, 3x3), float32 alone ---------------------------- */
 

@@ -68,6 +68,7 @@ def are_deterministic_algorithms_enabled() -> _Any:
 if _TYPE_CHECKING:
     from fastnn import data as data
     from fastnn import datasets as datasets
+    from fastnn import models as models
     from fastnn import plan as plan
     from fastnn import train as train
     from fastnn import transforms as transforms
@@ -76,6 +77,7 @@ if _TYPE_CHECKING:
 _LAZY = (
     "data",
     "datasets",
+    "models",
     "plan",
     "train",
     "transforms",

@@ -61,13 +61,14 @@ PyTorch, JAX, ONNX Runtime, scikit-learn and thinc is installed. They take turns
 process for each number of threads, on the same CPUs; results are compared first.
 
 groups: overhead (ops on a few numbers, calls), products (of matrices), kernels (other
-single functions), train (whole steps), infer (arrays in and out). Without one, all: some
-minutes, more with --peers.
+single functions), layers (convolution, normalisation, pooling, with gradients), train
+(whole steps), infer (arrays in and out). Without one, all: some minutes, more with --peers.
 """
 
 BENCH_EXAMPLES = """\
 examples:
   fastnn bench train
+  fastnn bench --peers --threads 1,2 layers train infer
   fastnn bench --peers --threads 1,2 --json bench.json --plot roofline.png
   fastnn bench --peers --markdown docs/benchmarks.md
 """
@@ -132,7 +133,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=BENCH_EXAMPLES,
         formatter_class=raw,
     )
-    bench.add_argument("group", nargs="?", help="one group of workloads (default: all)")
+    bench.add_argument(
+        "groups", nargs="*", metavar="group", help="of workloads (default: all groups)"
+    )
     bench.add_argument(
         "--peers", action="store_true", help="other installed libraries take part"
     )
@@ -217,14 +220,14 @@ def bench(options: argparse.Namespace) -> int:
     from fastnn.bench import harness, plot, report
 
     try:
-        harness.check_group(options.group)
+        harness.check_groups(options.groups)
         for file in (options.json, options.markdown):
             if file is not None and not file.parent.is_dir():
                 raise RuntimeError(f"expected an existing folder, got {file.parent}")
         if options.plot is not None:
             _demo_plot.check(options.plot)
         record = harness.run(
-            options.group,
+            options.groups,
             options.threads,
             peers=options.peers,
             command=shlex.join(["fastnn", *options.words]),

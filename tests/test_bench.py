@@ -16,12 +16,11 @@ import fastnn
 from fastnn import bench, cli
 from fastnn.bench import harness, machine, report
 from fastnn.bench.machine import Level, Machine
-from fastnn.bench.peers import ALWAYS, PEERS
+from fastnn.bench.peers import PEERS
 from fastnn.bench.peers.base import Contestant
 from fastnn.bench.peers.numpy_ import NumPy
 from fastnn.bench.peers.ours import Compiled, Eager
 from fastnn.bench.workloads import GROUPS
-from fastnn.bench.workloads.kernels import NUMPY
 from fastnn.bench.workloads.rows import (
     Chain,
     Goal,
@@ -120,7 +119,7 @@ def no_plans(monkeypatch):
     monkeypatch.setattr(Compiled, "compiled", lambda self, f: f)
     monkeypatch.setattr(Compiled, "function", Eager.function)
     monkeypatch.setattr(Compiled, "on_arrays", Eager.on_arrays)
-    monkeypatch.setattr(Compiled, "inference", Eager.inference)
+    monkeypatch.setattr(Compiled, "predictions", Eager.predictions)
 
 
 @pytest.fixture
@@ -265,41 +264,6 @@ def test_times_have_medians_and_quartiles():
     assert bench.Times((2.0,)).quartiles == (2, 2)
 
 
-# ---- the table of workloads -------------------------------------------------------------
-
-
-def test_rows_are_named_once_and_say_what_they_cost():
-    for group, rows in GROUPS.items():
-        names = [row.name for row in rows]
-        assert len(names) == len(set(names))
-        for row in rows:
-            assert row.group == group and row.flops > 0 and row.bytes > 0
-            for goal in row.goals:
-                assert set(goal.against or {}) <= set(report.TITLES)
-                assert any(promise is not None for promise in goal)
-    keys = [c.key for c in ALWAYS + PEERS]
-    assert len(keys) == len(set(keys)) and keys[0] == report.FIRST
-
-
-def test_promises_are_rows():
-    """What the racing rows promise."""
-    promised = {row.name: tuple(row.goals) for rows in GROUPS.values() for row in rows}
-    assert promised["8-64-64-2, batch 32, Adam"] == (Goal(peer=0.25),)
-    assert promised["784-2048-2048-2048-10, batch 1"] == (Goal(peer=0.95),)
-    assert promised["product 1024 x 1024 x 1024"] == (
-        Goal(peer=1.05, floor=(0.90, 0.87)),
-    )
-    assert Goal(peer=0.75) in promised["product 1 x 1024 x 1024"]
-    assert Goal(peer=0.80) in promised["tanh, 10 million, existing output"]
-    assert promised["Adam, 10 million parameters"] == (Goal(floor=(0.90, 0.90)),)
-
-
-def test_numpys_gelu_is_gelu():
-    x = np.linspace(-6, 6, 2001, dtype=np.float32)
-    exact = [0.5 * v * (1 + math.erf(v / 2**0.5)) for v in x.tolist()]
-    np.testing.assert_allclose(NUMPY["gelu"](np, x), exact, atol=2e-6)
-
-
 # ---- from end to end --------------------------------------------------------------------
 
 
@@ -396,15 +360,16 @@ def test_a_process_of_its_own(monkeypatch):
 
     mine = harness.os.sched_getaffinity(0)
     monkeypatch.setattr(harness, "subprocess", SimpleNamespace(run=run))
-    made = harness.run("infer", [1], peers=True, command="fastnn bench infer")
-    assert made["runs"] == [{"threads": 1}] and made["command"] == "fastnn bench infer"
+    made = harness.run(["train", "infer"], [1], peers=True, command="fastnn bench")
+    assert made["runs"] == [{"threads": 1}] and made["command"] == "fastnn bench"
     words, env, cpus = seen[0]
-    assert words[1:3] == ["-m", "fastnn.bench"] and words[4:] == ["1", "peers", "infer"]
+    assert words[1:3] == ["-m", "fastnn.bench"]
+    assert words[4:] == ["1", "peers", "train", "infer"]
     assert {env[name] for name in harness.POOLS} == {"1"}
     assert len(cpus) == 1 and cpus <= mine
     assert harness.os.sched_getaffinity(0) == mine
     with pytest.raises(RuntimeError, match="2 threads ended with -11"):
-        harness.child(None, 2, False, sorted(mine))
+        harness.child([], 2, False, sorted(mine))
 
 
 def test_what_that_process_does(monkeypatch, tmp_path, no_plans, known_machine, capsys):
@@ -540,6 +505,12 @@ def test_no_goal_is_met_where_everyone_else_has_another_result():
     assert not line.endswith(": met")
 
 
+def test_fewer_sums_than_the_floor_counts():
+    made = {**row(fastnn=1e-6, goals=[Goal(floor=(0.9, 0.9))]), "floor": 2.5e-6}
+    assert "250% of the floor (goal 90%): met" in report.verdicts(made, 1)[0]
+    assert "250%" in report.cells(made, [], "{}")
+
+
 def test_goals_for_more_threads():
     made = {**row(fastnn=1e-6, goals=[Goal(floor=(0.7, 0.9))]), "floor": 0.8e-6}
     assert report.verdicts(made, 1)[0].endswith(": met")
@@ -554,6 +525,9 @@ def test_the_picture(tmp_path):
 
     plot.draw(tmp_path / "roofline.png", record(row(fastnn=1e-6), row(fastnn=2e-6)))
     assert (tmp_path / "roofline.png").stat().st_size > 10_000
+    many = [row(f"row {k}", fastnn=1e-9 * 1.1**k) for k in range(40)]  # above the peak
+    plot.draw(tmp_path / "many.png", record(*many))
+    assert (tmp_path / "many.png").stat().st_size > 10_000
     plot.draw(tmp_path / "empty.png", record(row(failed={"fastnn": "no"})))
 
 
@@ -564,8 +538,8 @@ def test_the_picture(tmp_path):
     ("arguments", "message"),
     [
         (
-            ["nothing"],
-            "expected a group out of overhead, products, kernels, train, infer",
+            ["infer", "nothing"],
+            "expected a group out of overhead, products, kernels, layers, train, infer",
         ),
         (["--threads", "1,9999"], r"--threads: expected 1 to \d+.*got 9999"),
         (["--json", "/nowhere/at/all.json"], "existing folder"),
@@ -587,12 +561,14 @@ def test_the_files_that_the_command_writes(tmp_path, monkeypatch, capsys):
     made = record(row(fastnn=1e-6, numpy=2e-6))
     asked = []
     monkeypatch.setattr(harness, "run", lambda *a, **k: asked.append((a, k)) or made)
-    words = ["train", "--threads", "1,2", "--peers", "--json", str(tmp_path / "b.json")]
-    words += ["--markdown", str(tmp_path / "b.md")]
+    words = ["--threads", "1,2", "--peers", "train", "infer"]
+    words += ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md")]
     assert cli.main(["bench", *words]) == 0
     (arguments, options) = asked[0]
-    assert arguments == ("train", [1, 2]) and options["peers"]
-    assert options["command"].startswith("fastnn bench train --threads 1,2 --peers")
+    assert arguments == (["train", "infer"], [1, 2]) and options["peers"]
+    assert options["command"].startswith(
+        "fastnn bench --threads 1,2 --peers train infer"
+    )
     assert json.loads((tmp_path / "b.json").read_text()) == made
     assert "| a row | 1.00 µs |" in (tmp_path / "b.md").read_text()
     assert "a row" in capsys.readouterr().out
@@ -604,5 +580,7 @@ def test_the_files_that_the_command_writes(tmp_path, monkeypatch, capsys):
 def test_the_command_from_end_to_end(tmp_path, capfd):
     assert cli.main(["bench", "infer", "--json", str(tmp_path / "b.json")]) in (0, 1)
     made = json.loads((tmp_path / "b.json").read_text())
-    assert [r["group"] for r in made["runs"][0]["rows"]] == ["infer"] * 4
+    assert [r["group"] for r in made["runs"][0]["rows"]] == ["infer"] * len(
+        GROUPS["infer"]
+    )
     assert "1 thread, infer" in capfd.readouterr().err

@@ -16,7 +16,7 @@ from fastnn.bench import harness
 from fastnn.bench.machine import Level, Machine
 from fastnn.bench.peers.numpy_ import NumPy
 from fastnn.bench.peers.ours import Compiled, Eager
-from fastnn.bench.workloads import infer, kernels
+from fastnn.bench.workloads import infer, kernels, layers, train
 from fastnn.plan.passes import PASSES
 
 MACHINE = Machine(1, "avx2", {"avx2": {"float32": 5e10}}, [Level("L1", math.inf, 1e11)])
@@ -100,9 +100,12 @@ def test_add_a_pass(monkeypatch):
 
 
 def test_add_a_workload(monkeypatch):
-    network, function = blocks("add-a-workload.md")
-    rows = [eval(network, vars(infer)), eval(function, vars(kernels))]
-    assert [row.group for row in rows] == ["infer", "kernels"]
+    dense, network, function, layer = blocks("add-a-workload.md")
+    space = dict(vars(train))
+    exec(network, space)
+    rows = [eval(dense, vars(infer)), eval(function, vars(kernels)), space["row"]]
+    rows += eval(layer, vars(layers))
+    assert [row.group for row in rows] == ["infer", "kernels", "train"] + ["layers"] * 2
     monkeypatch.setattr(harness, "measure", lambda threads: MACHINE)
     threads = fastnn.get_num_threads()
     try:
@@ -110,5 +113,6 @@ def test_add_a_workload(monkeypatch):
     finally:
         fastnn.set_num_threads(threads)
     for row in run["rows"]:
-        assert {"fastnn", "numpy"} <= row["times"].keys()
+        numpys = {"numpy"} if row["group"] in ("infer", "kernels") else set()
+        assert {"fastnn", "eager"} | numpys == row["times"].keys()
         assert not [w for w in row["failed"].values() if "lost in the noise" not in w]

@@ -95,7 +95,8 @@ def test_state_names_and_text():
     assert layer.num_batches_tracked.dtype is fastnn.int64
     assert layer.num_batches_tracked.shape == ()
     assert repr(layer) == (
-        "BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
+        "BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, "
+        "track_running_stats=True)"
     )
     assert list(nn.BatchNorm1d(4, affine=False).state_dict()) == names[2:]
     layer = nn.LayerNorm((2, 3))
@@ -108,8 +109,11 @@ def test_state_names_and_text():
     assert nn.LayerNorm(3, elementwise_affine=False).weight is None
     layer = nn.GroupNorm(2, 4)
     assert list(layer.state_dict()) == ["weight", "bias"]
-    assert repr(layer) == "GroupNorm(2, 4, eps=1e-05, affine=True)"
+    assert repr(layer) == "GroupNorm(2, 4, eps=1e-05, affine=True, bias=True)"
     assert list(nn.GroupNorm(2, 4, affine=False).state_dict()) == []
+    assert list(nn.GroupNorm(2, 4, bias=False).state_dict()) == ["weight"]
+    (weight,) = nn.BatchNorm1d(4, bias=False).parameters()
+    assert weight.tolist() == [1] * 4
 
 
 def test_what_layers_refuse():

@@ -15,13 +15,11 @@
 #define POINTS FNN_WINOGRAD_POINTS
 #define LANES FNN_WINOGRAD_LANES
 #define WIDTH FNN_WINOGRAD_WIDTH
-#define LINE 16 /* elements a line of cache */
 
 #define FEW_FILTERS (1 << 20)   /* elements of U up to which tiles are outside */
 #define BLOCK_BYTES (300 << 10) /* of V for a block of tiles */
 #define MANY_BYTES (8 << 20)    /* of V where filters are outside */
-#define SERIAL \
-    (1 << 18) /* multiply-adds of products below which one thread does it all */
+#define SERIAL (1 << 18)        /* multiply-adds below which one thread does it all */
 
 typedef struct {
     fnn_winograd_side side;    /* what is read */
@@ -133,9 +131,7 @@ fnn_winograd_rectangle fnn_winograd_next(const fnn_winograd_side *s, int64_t at,
     const int64_t per = s->rows * s->cols, in = at % per;
     fnn_winograd_rectangle r = {at / per, in / s->cols, in % s->cols, 1, 0};
     r.cols = fnn_winograd_min(s->cols - r.col, hi - at);
-    while (!fnn_winograd_fits(1, r.cols)) {
-        r.cols = fnn_winograd_min(r.cols - 1, (FNN_WINOGRAD_COLUMNS - 2) / 4);
-    }
+    r.cols = fnn_winograd_min(r.cols, (FNN_WINOGRAD_COLUMNS - 2) / 4);
     if (r.cols == s->cols) {
         const int64_t rows = fnn_winograd_min(s->rows - r.row, (hi - at) / s->cols);
         while (r.rows < rows && fnn_winograd_fits(r.rows + 1, r.cols)) {

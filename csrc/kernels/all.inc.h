@@ -13,6 +13,7 @@
 #include "kernels/warp.inc.h"
 #include "kernels/gemm.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/depthwise.inc.h"
 #include "kernels/winograd.inc.h"
 #include "kernels/pool.inc.h"
 #include "kernels/pool_avg.inc.h"

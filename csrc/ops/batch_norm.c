@@ -174,13 +174,12 @@ static void sum_piece(const job *j, int64_t ch, int64_t p, double *sums) {
 /* Backward: the gradients of weight and bias of channel ch. */
 static fnn_norm_slope settle_backward(const job *j, int64_t ch, const double *sums) {
     double n = count(j), mean = j->mean_in[ch], rstd = j->rstd_in[ch];
-    double weight = fnn_norm_get(j->weight, j->dtype, ch, 1);
     double center = fnn_norm_round(mean, j->dtype);
     fnn_norm_slope slope =
         fnn_norm_backward(mean, center, rstd, sums[0] / n, sums[1] / n);
     fnn_norm_set(j->gw, j->dtype, ch, rstd * (sums[1] + (center - mean) * sums[0]));
     fnn_norm_set(j->gb, j->dtype, ch, sums[0]);
-    return (fnn_norm_slope){weight * slope.slope, weight * slope.offset};
+    return slope;
 }
 
 static void write_piece(const job *j, int64_t ch, int64_t p, fnn_norm_slope slope) {
@@ -195,6 +194,7 @@ static void write_piece(const job *j, int64_t ch, int64_t p, fnn_norm_slope slop
         fnn_k->normalise[FNN_F64(j->dtype)](&s);
         return;
     }
+    s.weight = 1; /* in scale already */
     s.slope = slope.slope;
     s.offset = slope.offset;
     if (s.masked != NULL) { /* the first pass has masked it */

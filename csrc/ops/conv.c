@@ -128,7 +128,7 @@ static const struct {
 } algorithms[] = {
     [FNN_CONV_GEMM] = {"gemm", fnn_implicit_workspace, fnn_implicit_run},
     [FNN_CONV_WINOGRAD] = {"winograd", fnn_winograd_workspace, fnn_winograd_run},
-    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_implicit_workspace, fnn_implicit_run},
+    [FNN_CONV_DEPTHWISE] = {"depthwise", fnn_depthwise_workspace, fnn_depthwise_run},
 };
 
 static bool can_winograd(const fnn_conv_args *g) {
@@ -136,9 +136,7 @@ static bool can_winograd(const fnn_conv_args *g) {
            g->sh == 1 && g->sw == 1 && g->dh == 1 && g->dw == 1;
 }
 
-static bool can_depthwise(const fnn_conv_args *g) {
-    return g->groups > 1 && g->ci == g->groups;
-}
+static bool can_depthwise(const fnn_conv_args *g) { return g->ci == g->groups; }
 
 /* Where Winograd is faster: channels enough to be worth the transforms, and results that
  * fill tiles of 4x4. Sizes of a sample alone decide. */

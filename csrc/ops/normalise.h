@@ -60,16 +60,17 @@ static inline fnn_norm_line fnn_norm_forward(double mean, double rstd, double we
     line.shift += rest * line.scale;
     return line;
 }
-/* Of a backward pass, gx = fma(g, rstd, fma(x - center, slope, offset)), from means over
- * the group of g and of g (x - center). */
+/* Of a backward pass, gx = scale (g + fma(x - center, slope, offset)), from means over the
+ * group of g and of g (x - center). What g loses is taken off before anything is scaled:
+ * little may be left. */
 typedef struct {
     double slope, offset;
 } fnn_norm_slope;
 static inline fnn_norm_slope fnn_norm_backward(double mean, double center, double rstd,
                                                double g, double dot) {
     double rest = center - mean;
-    double slope = -rstd * rstd * rstd * (dot + rest * g);
-    return (fnn_norm_slope){slope, rest * slope - rstd * g};
+    double slope = -rstd * rstd * (dot + rest * g);
+    return (fnn_norm_slope){slope, rest * slope - g};
 }
 
 /* t: shape, contiguous. */

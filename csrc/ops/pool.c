@@ -51,7 +51,8 @@ static fnn_status count_windows(const fnn_call *c, fnn_axis *a, bool ceil) {
             "with padding %lld",
             c->op->name, (long long)reach, (long long)a->in, (long long)a->padding);
     }
-    for (ptrdiff_t o = 0; o < a->out && o * s < a->padding; o++) {
+    for (ptrdiff_t o = 0; a->dilation > a->in && o < a->out && o * s < a->padding;
+         o++) {
         ptrdiff_t lo, hi;
         fnn_window(a, o, &lo, &hi);
         if (lo == hi) { /* dilated, it steps over a short input */
@@ -79,13 +80,15 @@ static fnn_status cut_evenly(const fnn_call *c, fnn_axis *a, int64_t out) {
     if (out > 0 && a->in % out == 0) {
         a->kernel = a->stride = a->in / out;
     } else if (out > 0) {
-        a->adaptive = true;
-        a->kernel = 0;
-        for (ptrdiff_t o = 0; o < out; o++) { /* a period of them would do */
-            ptrdiff_t lo, hi;
-            fnn_window(a, o, &lo, &hi);
-            a->kernel = hi > a->kernel ? hi : a->kernel;
+        const ptrdiff_t rest = a->in % out; /* windows start at multiples of in / out */
+        ptrdiff_t common = out, r = rest;
+        while (r != 0) {
+            const ptrdiff_t next = common % r;
+            common = r;
+            r = next;
         }
+        a->adaptive = true;
+        a->kernel = a->in / out + (rest > common ? 2 : 1);
     }
     return FNN_OK;
 }

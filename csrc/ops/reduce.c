@@ -194,6 +194,15 @@ static void reduce_outputs(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     const ptrdiff_t size = fnn_dtype_size(j->dtype);
     double partial[FEW_CHUNKS]; /* room for either dtype */
+    if (j->chunks == 1 && in_a_row(&j->reduced) && j->kept.ndim == 1) { /* short rows */
+        const fnn_reduce_fn reduce = fnn_k->reduce[FNN_F64(j->dtype)];
+        const ptrdiff_t step = j->kept.stride[0] * size;
+        for (int64_t output = lo; output < hi; output++) {
+            reduce(j->op, j->length, j->kept.data + output * step, j->y + output * size,
+                   1);
+        }
+        return;
+    }
     for (int64_t output = lo; output < hi; output++) {
         reduce_stretch(j, output, 0, j->chunks, (char *)partial, 1);
         fnn_k->reduce_join[FNN_F64(j->dtype)](j->op, j->chunks, 1, partial);

@@ -135,7 +135,7 @@ static void windows_with(const fnn_axis *a, ptrdiff_t t, ptrdiff_t *lo, ptrdiff_
 #define EACH(S, statement)                                    \
     {                                                         \
         S *image = (S *)(void *)at, *patch = (S *)(void *)to; \
-        for (ptrdiff_t i = 0; i < n; i++) {                   \
+        for (ptrdiff_t e = 0; e < n; e++) {                   \
             statement;                                        \
         }                                                     \
     }
@@ -169,9 +169,9 @@ static void unfold_rows(void *context, int64_t lo, int64_t hi) {
             if (s == 1) {
                 memcpy(to, at, (size_t)(n * size));
             } else if (size == 8) {
-                EACH(uint64_t, patch[i] = image[i * s])
+                EACH(uint64_t, patch[e] = image[e * s])
             } else {
-                EACH(uint32_t, patch[i] = image[i * s])
+                EACH(uint32_t, patch[e] = image[e * s])
             }
         }
         memset(y + bottom * w->out * size, 0,
@@ -203,9 +203,9 @@ static void fold_planes(void *context, int64_t lo, int64_t hi) {
                     const void *in[2] = {at, to};
                     j->add(n, at, in, (ptrdiff_t[]){1, 1});
                 } else if (size == 8) {
-                    EACH(double, image[i * s] += patch[i])
+                    EACH(double, image[e * s] += patch[e])
                 } else {
-                    EACH(float, image[i * s] += patch[i])
+                    EACH(float, image[e * s] += patch[e])
                 }
             }
         }

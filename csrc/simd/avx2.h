@@ -75,6 +75,10 @@ SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm256_maskstore_ps(p, LOW32(n, 0), v.a);
     _mm256_maskstore_ps(p + 8, LOW32(n, 8), v.b);
 }
+SI vf32 f32_keep(vf32 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
+}
 SI vf32 f32_set1(float x) { return (vf32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 SI vf32 f32_zero(void) { return (vf32){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 BINARY(f32_add, vf32, vf32, _mm256_add_ps(x, y))
@@ -257,6 +261,10 @@ SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm256_maskstore_pd(p, LOW64(n, 0), v.a);
     _mm256_maskstore_pd(p + 4, LOW64(n, 4), v.b);
 }
+SI vf64 f64_keep(vf64 v) {
+    __asm__("" : "+x"(v.a), "+x"(v.b));
+    return v;
+}
 SI vf64 f64_set1(double x) { return (vf64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 SI vf64 f64_zero(void) { return (vf64){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 BINARY(f64_add, vf64, vf64, _mm256_add_pd(x, y))
@@ -408,6 +416,42 @@ SI void f64_transpose(vf64 *r) {
         r[i + 4] = (vf64){q[1][i], q[3][i]};
     }
 }
+
+/* ---- every second lane ---- */
+
+/* Of two registers: 128-bit halves by themselves, then these in their order. */
+#define EVEN32(x, y)  \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0x88)), 0xd8))
+#define ODD32(x, y)   \
+    _mm256_castpd_ps( \
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0xdd)), 0xd8))
+#define EVEN64(x, y) _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8)
+#define ODD64(x, y) _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8)
+SI vf32 f32_even(vf32 x, vf32 y) { return (vf32){EVEN32(x.a, x.b), EVEN32(y.a, y.b)}; }
+SI vf32 f32_odd(vf32 x, vf32 y) { return (vf32){ODD32(x.a, x.b), ODD32(y.a, y.b)}; }
+SI vf64 f64_even(vf64 x, vf64 y) { return (vf64){EVEN64(x.a, x.b), EVEN64(y.a, y.b)}; }
+SI vf64 f64_odd(vf64 x, vf64 y) { return (vf64){ODD64(x.a, x.b), ODD64(y.a, y.b)}; }
+#undef EVEN32
+#undef ODD32
+#undef EVEN64
+#undef ODD64
+#define ZIP(P, V, s, half)                                                            \
+    SI V P##_zip_##half(V x, V y) {                                                   \
+        const __typeof__(x.a) low = _mm256_unpacklo_##s(x.ZIP_##half, y.ZIP_##half),  \
+                              high = _mm256_unpackhi_##s(x.ZIP_##half, y.ZIP_##half); \
+        return (V){_mm256_permute2f128_##s(low, high, 0x20),                          \
+                   _mm256_permute2f128_##s(low, high, 0x31)};                         \
+    }
+#define ZIP_low a
+#define ZIP_high b
+ZIP(f32, vf32, ps, low)
+ZIP(f32, vf32, ps, high)
+ZIP(f64, vf64, pd, low)
+ZIP(f64, vf64, pd, high)
+#undef ZIP
+#undef ZIP_low
+#undef ZIP_high
 
 /* ---- between ---- */
 

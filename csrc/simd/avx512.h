@@ -22,6 +22,10 @@ SI vf32 f32_loadn(const float *p, ptrdiff_t n) {
 SI void f32_storen(float *p, vf32 v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, LOW32(n), v);
 }
+SI vf32 f32_keep(vf32 v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
 SI vf32 f32_set1(float x) { return _mm512_set1_ps(x); }
 SI vf32 f32_zero(void) { return _mm512_setzero_ps(); }
 SI vf32 f32_add(vf32 a, vf32 b) { return _mm512_add_ps(a, b); }
@@ -125,6 +129,10 @@ SI vf64 f64_loadn(const double *p, ptrdiff_t n) {
 SI void f64_storen(double *p, vf64 v, ptrdiff_t n) {
     _mm512_mask_storeu_pd(p, LOW64(n), v);
 }
+SI vf64 f64_keep(vf64 v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
 SI vf64 f64_set1(double x) { return _mm512_set1_pd(x); }
 SI vf64 f64_zero(void) { return _mm512_setzero_pd(); }
 SI vf64 f64_add(vf64 a, vf64 b) { return _mm512_add_pd(a, b); }
@@ -209,6 +217,39 @@ SI void f64_transpose(vf64 *r) {
         r[j] = t[j];
     }
 }
+
+/* ---- every second lane ---- */
+
+#define FNN_LANES32(l)                                                            \
+    _mm512_setr_epi32(l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7), l(8), l(9), \
+                      l(10), l(11), l(12), l(13), l(14), l(15))
+#define FNN_LANES64(l) _mm512_setr_epi64(l(0), l(1), l(2), l(3), l(4), l(5), l(6), l(7))
+#define FNN_EVEN(i) 2 * (i)
+#define FNN_ODD(i) 2 * (i) + 1
+#define FNN_ZIP32(i) (i) / 2 + (i) % 2 * 16 /* from b: lane 16 and up */
+#define FNN_ZIP32_HIGH(i) (i) / 2 + (i) % 2 * 16 + 8
+#define FNN_ZIP64(i) (i) / 2 + (i) % 2 * 8
+#define FNN_ZIP64_HIGH(i) (i) / 2 + (i) % 2 * 8 + 4
+#define FNN_PICK(name, lanes32, lanes64)                           \
+    SI vf32 f32_##name(vf32 a, vf32 b) {                           \
+        return _mm512_permutex2var_ps(a, FNN_LANES32(lanes32), b); \
+    }                                                              \
+    SI vf64 f64_##name(vf64 a, vf64 b) {                           \
+        return _mm512_permutex2var_pd(a, FNN_LANES64(lanes64), b); \
+    }
+FNN_PICK(even, FNN_EVEN, FNN_EVEN)
+FNN_PICK(odd, FNN_ODD, FNN_ODD)
+FNN_PICK(zip_low, FNN_ZIP32, FNN_ZIP64)
+FNN_PICK(zip_high, FNN_ZIP32_HIGH, FNN_ZIP64_HIGH)
+#undef FNN_LANES32
+#undef FNN_LANES64
+#undef FNN_EVEN
+#undef FNN_ODD
+#undef FNN_ZIP32
+#undef FNN_ZIP32_HIGH
+#undef FNN_ZIP64
+#undef FNN_ZIP64_HIGH
+#undef FNN_PICK
 
 /* ---- between ---- */
 

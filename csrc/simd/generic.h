@@ -203,6 +203,7 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
             }                                                               \
         }                                                                   \
     }                                                                       \
+    SI V P##_keep(V v) { return v; }                                        \
     SI V P##_set1(T x) {                                                    \
         V r;                                                                \
         for (int i = 0; i < N; i++) {                                       \
@@ -253,6 +254,10 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
         }                                                                   \
         return r;                                                           \
     }                                                                       \
+    PICK(P, V, N, even, 2 * i)                                              \
+    PICK(P, V, N, odd, 2 * i + 1)                                           \
+    PICK(P, V, N, zip_low, i / 2 + i % 2 * N)                               \
+    PICK(P, V, N, zip_high, i / 2 + i % 2 * N + N / 2)                      \
     SI void P##_transpose(V *r) {                                           \
         for (int i = 0; i < N; i++) {                                       \
             for (int j = 0; j < i; j++) {                                   \
@@ -265,6 +270,16 @@ SI vf64 f64_split(vf64 v, vf64 *e) {
     TREE(P, T, V, N, hsum, v.x[i] + v.x[i + h])                             \
     TREE(P, T, V, N, hmax, v.x[i] > v.x[i + h] ? v.x[i] : v.x[i + h])       \
     TREE(P, T, V, N, hmin, v.x[i] < v.x[i + h] ? v.x[i] : v.x[i + h])
+/* Lanes of a, then of b. */
+#define PICK(P, V, N, name, lane)                 \
+    SI V P##_##name(V a, V b) {                   \
+        V r;                                      \
+        for (int i = 0; i < N; i++) {             \
+            const int k = lane;                   \
+            r.x[i] = k < N ? a.x[k] : b.x[k - N]; \
+        }                                         \
+        return r;                                 \
+    }
 #define TREE(P, T, V, N, name, e)            \
     SI T P##_##name(V v) {                   \
         for (int h = N / 2; h > 0; h /= 2) { \
@@ -383,4 +398,5 @@ CAST(f64, vf64)
 #undef FAMILY
 #undef INTEGER
 #undef CAST
+#undef PICK
 #undef TREE

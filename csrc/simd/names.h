@@ -12,6 +12,8 @@
  *                               64-byte aligned, and fnn_stream_end() comes before others
  *                               may read
  *   set1(x) zero()
+ *   keep(v)                     v, in a register from here on: compilers may otherwise load
+ *                               it again at every use
  *   add sub mul div             one IEEE rounding each
  *   fma(a,b,c) = a*b+c          fnma(a,b,c) = c-a*b   (one rounding)
  *   sqrt neg abs
@@ -39,6 +41,8 @@
  *                               hmax/hmin by maxnum/minnum
  *   mstore(bytes,m,n)           first n lanes as bytes 0 or 1
  *   mload(bytes,n)              lane i = bytes[i] != 0, i < n; the rest false
+ *   even(a,b) odd(a,b)          lanes 0, 2, ... and 1, 3, ... of a, then of b
+ *   zip_low(a,b) zip_high(a,b)  a0 b0 a1 b1 ... of the lower halves, of the upper ones
  *   transpose(v)                v[LANES]: rows become columns, in place
  *   vf32_widen(v,&lo,&hi)       two f64 vectors, lanes 0-7 and 8-15; vf32_narrow(lo,hi)
  *                               goes back, rounding; vf32_load_wide(p,&lo,&hi) widens
@@ -74,6 +78,7 @@
 #define v_stream FNN_VFN(_stream)
 #define v_set1 FNN_VFN(_set1)
 #define v_zero FNN_VFN(_zero)
+#define v_keep FNN_VFN(_keep)
 #define v_add FNN_VFN(_add)
 #define v_sub FNN_VFN(_sub)
 #define v_mul FNN_VFN(_mul)
@@ -104,6 +109,10 @@
 #define v_hmin FNN_VFN(_hmin)
 #define v_mstore FNN_VFN(_mstore)
 #define v_mload FNN_VFN(_mload)
+#define v_even FNN_VFN(_even)
+#define v_odd FNN_VFN(_odd)
+#define v_zip_low FNN_VFN(_zip_low)
+#define v_zip_high FNN_VFN(_zip_high)
 #define v_transpose FNN_VFN(_transpose)
 #define v_unit FNN_VFN(_unit)
 #define v_bits FNN_VFN(_bits)

@@ -147,6 +147,7 @@ SI vf64 f64_lookup(const double *table, vf64 v) {
             p[i] = t[i];                                                              \
         }                                                                             \
     }                                                                                 \
+    SI V P##_keep(V v) { return v; }                                                  \
     SI V P##_set1(T x) {                                                              \
         return (V){{vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x), vdupq_n_##s(x)}}; \
     }                                                                                 \
@@ -319,6 +320,29 @@ SI void f64_transpose(vf64 *r) {
 AT(f32, float, vf32, mf32, 16)
 AT(f64, double, vf64, mf64, 8)
 #undef AT
+
+/* ---- every second lane ---- */
+
+#define PICK(P, V, s)                                                         \
+    SI V P##_even(V a, V b) {                                                 \
+        return (V){{vuzp1q_##s(a.q[0], a.q[1]), vuzp1q_##s(a.q[2], a.q[3]),   \
+                    vuzp1q_##s(b.q[0], b.q[1]), vuzp1q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_odd(V a, V b) {                                                  \
+        return (V){{vuzp2q_##s(a.q[0], a.q[1]), vuzp2q_##s(a.q[2], a.q[3]),   \
+                    vuzp2q_##s(b.q[0], b.q[1]), vuzp2q_##s(b.q[2], b.q[3])}}; \
+    }                                                                         \
+    SI V P##_zip_low(V a, V b) {                                              \
+        return (V){{vzip1q_##s(a.q[0], b.q[0]), vzip2q_##s(a.q[0], b.q[0]),   \
+                    vzip1q_##s(a.q[1], b.q[1]), vzip2q_##s(a.q[1], b.q[1])}}; \
+    }                                                                         \
+    SI V P##_zip_high(V a, V b) {                                             \
+        return (V){{vzip1q_##s(a.q[2], b.q[2]), vzip2q_##s(a.q[2], b.q[2]),   \
+                    vzip1q_##s(a.q[3], b.q[3]), vzip2q_##s(a.q[3], b.q[3])}}; \
+    }
+PICK(f32, vf32, f32)
+PICK(f64, vf64, f64)
+#undef PICK
 
 /* ---- between ---- */
 

@@ -97,6 +97,9 @@ cdef class Program:
         fnn_program_free(self.p)
 
 
+cdef int64_t LARGE_ARENA = 16 << 20  # bytes that are worth giving others back for
+
+
 @cython.final
 cdef class Arena:
     """Memory that replays run in, one at a time. It grows, and never moves while busy."""
@@ -109,13 +112,14 @@ cdef class Arena:
         fnn_free(self.data)
 
     cdef int reach(self, int64_t nbytes) except -1:
-        cdef char *more
         if nbytes > self.nbytes or self.data == NULL:
-            more = <char *> fnn_alloc(nbytes)
-            if more == NULL:
-                raise MemoryError(f"plan: expected {nbytes} bytes of memory")
             fnn_free(self.data)
-            self.data = more
+            self.data, self.nbytes = NULL, 0
+            if nbytes > LARGE_ARENA:  # what the recorded calls have used and kept
+                fnn_memory_empty_cache()
+            self.data = <char *> fnn_alloc(nbytes)
+            if self.data == NULL:
+                raise MemoryError(f"plan: expected {nbytes} bytes of memory")
             self.nbytes = nbytes
         return 0
 

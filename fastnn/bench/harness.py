@@ -6,6 +6,7 @@ imported: `python -m fastnn.bench` is that process.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -39,22 +40,25 @@ POOLS = (
 )
 
 
-def check_group(group: str | None) -> None:
+def check_groups(groups: Iterable[str]) -> None:
     """Raise in words where there is no such group."""
-    if group is not None and group not in GROUPS:
-        raise ValueError(f"expected a group out of {', '.join(GROUPS)}, got {group!r}")
+    for group in groups:
+        if group not in GROUPS:
+            raise ValueError(
+                f"expected a group out of {', '.join(GROUPS)}, got {group!r}"
+            )
 
 
 # ---- all numbers of threads -------------------------------------------------------------
 
 
 def run(
-    group: str | None, threads: Sequence[int], *, peers: bool, command: str
+    groups: Sequence[str], threads: Sequence[int], *, peers: bool, command: str
 ) -> Record:
     """The workloads with each number of threads, as what --json writes.
 
     Parameters:
-        group : name, or None for all.
+        groups : names; none for all.
         threads : numbers of threads, one process for each.
         peers : whether other libraries take part.
         command : the command line, for the record.
@@ -62,7 +66,7 @@ def run(
     Raises: ValueError for an unknown group or more threads than CPUs; RuntimeError where a
         process fails.
     """
-    check_group(group)
+    check_groups(groups)
     available = cores()
     for count in threads:
         if not 1 <= count <= len(available):
@@ -77,11 +81,11 @@ def run(
         "runs": [],
     }
     for count in threads:
-        record["runs"].append(child(group, count, peers, available[:count]))
+        record["runs"].append(child(groups, count, peers, available[:count]))
     return record
 
 
-def child(group: str | None, threads: int, peers: bool, cpus: list[int]) -> Record:
+def child(groups: Sequence[str], threads: int, peers: bool, cpus: list[int]) -> Record:
     """A process with so many threads, on these CPUs; what it measured."""
     environment = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
     environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no processes that stay around
@@ -94,7 +98,7 @@ def child(group: str | None, threads: int, peers: bool, cpus: list[int]) -> Reco
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "run.json")
         words = [sys.executable, "-m", "fastnn.bench", str(file), str(threads)]
-        words += ["peers" if peers else "alone", *([] if group is None else [group])]
+        words += ["peers" if peers else "alone", *groups]
         mine = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cpus)  # the process inherits it
         try:
@@ -143,6 +147,7 @@ def run_here(
     for row in rows:
         say(f"{threads} thread{'s' * (threads > 1)}, {row.group}: {row.name}")
         made.append(run_row(row, contestants, machine, rounds, budget))
+        gc.collect()  # models and steps hold each other, and much memory
     versions = {c.title: c.version() for c in contestants}
     return {
         "threads": threads,
@@ -197,6 +202,7 @@ def run_row(
     for key, trouble in disagreements(results, row.tolerance).items():
         failed[key] = trouble
         del runs[key]
+    results.clear()
     times = timed(runs, rounds, budget)
     for key in [k for k, t in times.items() if t.quartiles[0] <= 0]:
         failed[key] = (
@@ -290,9 +296,9 @@ def described(machine: Machine) -> Record:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process of one number of threads: FILE THREADS peers|alone [GROUP]."""
-    file, threads, others, *group = arguments
-    rows = [row for name in group or GROUPS for row in GROUPS[name]]
+    """The process of one number of threads: FILE THREADS peers|alone [GROUP ...]."""
+    file, threads, others, *groups = arguments
+    rows = [row for name in groups or GROUPS for row in GROUPS[name]]
     kinds = ALWAYS + (PEERS if others == "peers" else [])
 
     def say(text: str) -> None:

@@ -70,7 +70,8 @@ class Machine:
         )
 
     def floor(self, flops: float, bytes: float, dtype: Any = "float32") -> float:
-        """Seconds below which no program gets: max(flops / peak, bytes / bandwidth).
+        """Seconds below which no program gets that does so much: max(flops / peak, bytes /
+        bandwidth).
 
         Parameters:
             flops : arithmetic to do.

@@ -13,6 +13,7 @@ COLORS = {
     "overhead": "#777777",
     "products": "#7a3fa0",
     "kernels": "#2563a8",
+    "layers": "#c77700",
     "train": "#c22f2f",
     "infer": "#2e8b57",
 }
@@ -29,7 +30,9 @@ def draw(path: Path, record: Record) -> None:
     from matplotlib.figure import Figure
 
     runs = record["runs"]
-    figure: Any = Figure(figsize=(16, 10 * len(runs)), dpi=110)
+    lines = max(len(run["rows"]) + len(COLORS) for run in runs)  # of the key
+    height = max(10.0, lines * 1.3 * SMALL / 72)  # inches
+    figure: Any = Figure(figsize=(16, height * len(runs)), dpi=110)
     figure.subplots_adjust(0.05, 0.07 / len(runs), 0.99, 1 - 0.04 / len(runs), 0.02)
     panels = figure.subplots(len(runs), 2, squeeze=False, width_ratios=(3, 1))
     for (left, right), run in zip(panels, runs, strict=True):
@@ -63,7 +66,9 @@ def roofline(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(left, right)
-    axes.set_ylim(min([y for _, y, _ in points], default=peak / 1e3) / 2, peak * 2)
+    ys = [y for _, y, _ in points]
+    top = max([peak, *ys])  # who needs fewer sums gets above the peak
+    axes.set_ylim(min(ys, default=peak / 1e3) / 2, top * 2)
     axes.set_xlabel("arithmetic intensity, FLOP per byte")
     axes.set_ylabel("GFLOP/s")
     n = run["threads"]

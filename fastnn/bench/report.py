@@ -29,7 +29,8 @@ others' turns.
 
 - **Of the floor**: the time that the machine's peak of multiply-adds or its bandwidth
   (whichever takes longer) would allow, as a share of the time taken. It is not within reach
-  where the work is small.
+  where the work is small. Convolutions count as the sums that define them; Winograd's
+  algorithm takes fewer, so that it may be above 100%.
 - **Goals** against the best are judged against the fastest of the libraries that took part.
   Where one of them failed, or results differ, nothing is met.
 - **Ratios**: fastnn's time by the other's. Above 1, fastnn is slower; such cells are bold.

@@ -34,6 +34,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -47,7 +49,7 @@ class _BatchNorm(Module):
             {"device": device, "dtype": checks.floating(name, dtype)},
         )
         self.weight = Parameter(fastnn.empty(n, **like)) if affine else None
-        self.bias = Parameter(fastnn.empty(n, **like)) if affine else None
+        self.bias = Parameter(fastnn.empty(n, **like)) if affine and bias else None
         mean = variance = batches = None
         if track_running_stats:
             mean, variance = fastnn.zeros(n, **like), fastnn.ones(n, **like)
@@ -107,7 +109,8 @@ class _BatchNorm(Module):
         """The arguments of the layer."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
@@ -123,7 +126,8 @@ class BatchNorm1d(_BatchNorm):
         eps : float: added to the variance.
         momentum : float: share of a batch in the running statistics; None: these are means
             over all batches.
-        affine : bool: whether weight and bias, from 1 and 0, are there.
+        affine : bool: whether weight, from 1, is there.
+        bias : bool: whether bias, from 0, is there too.
         track_running_stats : bool: False: evaluation uses the batch's statistics too.
         device : "cpu" or None.
         dtype : of parameters and statistics; None is float32.
@@ -240,7 +244,8 @@ class GroupNorm(Module):
         num_groups : int that divides num_channels.
         num_channels : int: channels c of the input (n, c, ...).
         eps : float: added to the variance.
-        affine : bool: whether weight and bias, from 1 and 0 for each channel, are there.
+        affine : bool: whether weight, from 1 for each channel, is there.
+        bias : bool: whether bias, from 0, is there too.
         device : "cpu" or None.
         dtype : of the parameters; None is float32.
 
@@ -266,6 +271,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_groups = checks.size("GroupNorm", "num_groups", num_groups, 1)
@@ -280,7 +287,7 @@ class GroupNorm(Module):
         like = {"device": device, "dtype": checks.floating("GroupNorm", dtype)}
         n = self.num_channels
         self.weight = Parameter(fastnn.empty(n, **like)) if affine else None
-        self.bias = Parameter(fastnn.empty(n, **like)) if affine else None
+        self.bias = Parameter(fastnn.empty(n, **like)) if affine and bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -303,5 +310,5 @@ class GroupNorm(Module):
         """The arguments of the layer."""
         return (
             f"{self.num_groups}, {self.num_channels}, eps={self.eps}, "
-            f"affine={self.affine}"
+            f"affine={self.affine}, bias={self.bias is not None}"
         )

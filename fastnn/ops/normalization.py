@@ -179,6 +179,11 @@ def group_norm(
         [[-1.0, 1.0, -1.0, 1.0]]
     """
     expect_tensors("group_norm", input=input)
+    if input.ndim > 1 and num_groups and input.numel() == num_groups:
+        raise ValueError(
+            "group_norm: expected more than 1 value per group, got input of shape "
+            f"{input.shape} and {num_groups} groups"
+        )
     y: Tensor = _group_norm(
         input, weight, bias, num_groups, number("group_norm", "eps", eps)
     )[0]

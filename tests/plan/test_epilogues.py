@@ -318,3 +318,69 @@ def test_what_a_packed_layer_costs():
     assert cost.bytes_moved(after) == cost.bytes_moved(before)
     assert cost.flops(after) == cost.flops(before)
     assert cost.flops(best.prologue[0]) == 0
+
+
+# ---- epilogues of convolutions ----
+
+
+def conv(x, w, b=None):
+    return F.conv2d(x, w, b, padding=1)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("residual", [None, "before", "after"])
+@pytest.mark.parametrize("act", [None, "relu", "tanh", "sigmoid"])
+def test_epilogue_of_convolution(bias, residual, act):
+    w, b, scale, shift = rand(5, 3, 3, 3), rand(5), rand(5), rand(5)
+    scale_shift = fastnn._core.op_named("scale_shift")
+
+    def f(x, r):
+        y = scale_shift(conv(x, w, b if bias else None), scale, shift, None, 0)
+        if residual:
+            y = y + r if residual == "before" else r + y
+        return getattr(y, act)() if act else y
+
+    best = only("epilogue", f, (rand(2, 3, 6, 7), rand(2, 5, 6, 7)))[1]
+    assert ops(best) == 1 == ops(best, "conv_act")
+    (fused,) = (c for c in best.calls if c.op.name == "conv_act")
+    assert [v is not None for v in fused.inputs[2:]] == [
+        bias,
+        True,
+        True,
+        bool(residual),
+    ]
+
+
+def test_epilogue_of_a_convolution_alone():
+    w = rand(4, 4, 3, 3)
+    x, r, columns = rand(2, 4, 6, 7), rand(2, 4, 6, 7), rand(7)
+    for f, left in (
+        (lambda x, r: conv(x, w).relu(), 1),
+        (lambda x, r: conv(x, w) + r, 1),
+        (lambda x, r: conv(x, w).relu() + r, 2),  # an activation ends it
+        (lambda x, r: conv(x, w) + r + r, 2),
+        (lambda x, r: conv(x, w) + columns, 2),  # no vector of channels
+        (lambda x, r: conv(x, w) + r[:1], 2),
+        (lambda x, r: conv(conv(x, w).relu(), w).relu(), 2),
+    ):
+        best = only("epilogue", f, (x, r))[1]
+        assert ops(best) == left
+        assert ops(best, "conv_act") >= 1 or left == 2
+
+
+def test_networks_in_evaluation_become_convolutions():
+    net = nn.Sequential(
+        nn.Conv2d(3, 20, 3, padding=1, bias=False), nn.BatchNorm2d(20), nn.ReLU(),
+        nn.Conv2d(20, 20, 3, padding=1), nn.BatchNorm2d(20, affine=False),
+    )  # fmt: skip
+    x = rand(4, 3, 9, 9)
+    net(x)
+    net.eval()
+    with fastnn.no_grad():
+        expected = net(x).numpy()
+        f = fastnn.compile(net)
+        for _ in range(4):
+            assert_same_bits(f(x).numpy(), expected)
+        assert [c.op.name for c in f.plans[0].graph.calls] == ["conv_act", "conv_act"]
+        net[1].running_mean.add_(0.5)  # what was folded is made again
+        assert_same_bits(f(x).numpy(), net(x).numpy())

@@ -6,7 +6,7 @@ import importlib
 from importlib import metadata
 from typing import Any
 
-from fastnn.bench.workloads.rows import Array, Chain, Kernel, Run, Workload
+from fastnn.bench.workloads.rows import Array, Chain, Kernel, Modular, Run, Workload
 
 
 class Contestant:
@@ -51,3 +51,13 @@ def losses(step: Any, count: int, to_float: Any = float) -> list[Array]:
     import numpy as np
 
     return [np.array([to_float(step()) for _ in range(count)])]
+
+
+def modular(lib: Any, row: Modular) -> Any:
+    """The row's network, of a library that has PyTorch's names, with the row's numbers."""
+    model = row.module(lib.nn)
+    state = dict(model.state_dict())
+    numbers = row.state({name: tuple(t.shape) for name, t in state.items()})
+    state |= {name: lib.from_numpy(array) for name, array in numbers.items()}
+    model.load_state_dict(state)
+    return model

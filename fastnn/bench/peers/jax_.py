@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.bench import modules
 from fastnn.bench.peers.base import Contestant, losses
+from fastnn.bench.workloads.layers import pooled
 from fastnn.bench.workloads.rows import (
     CHECKED_STEPS,
     LR,
@@ -17,6 +19,9 @@ from fastnn.bench.workloads.rows import (
     Gradient,
     Inference,
     Kernel,
+    Layer,
+    ModularInference,
+    ModularTraining,
     Run,
     Training,
     Update,
@@ -80,6 +85,24 @@ class Jax(Contestant):
 
         return Run(call, lambda: [np.asarray(call())])
 
+    def layer(self, row: Layer) -> Run:
+        """jit of vjp."""
+        form, lib, wanted = row.forms["jax"], self.lib, row.wanted
+        xs, gy = self.put(row.inputs()), self.put(row.cotangent)
+
+        def both(gy: Any, *xs: Any) -> Any:
+            y, back = lib.vjp(
+                lambda *some: form(lib, *some, *xs[wanted:]), *xs[:wanted]
+            )
+            return y, *back(gy)
+
+        f = lib.jit(both)
+
+        def call() -> Any:
+            return lib.block_until_ready(f(gy, *xs))
+
+        return Run(call, lambda: [np.asarray(a) for a in call()])
+
     def update(self, row: Update) -> Run | None:
         """SGD and Adam; JAX itself has no optimizers."""
         if row.optimizer not in ("SGD", "Adam"):
@@ -112,8 +135,39 @@ class Jax(Contestant):
         f = self.lib.jit(lambda x: forward(self.lib, weights, x))
         return Run(lambda: np.asarray(f(x)), lambda: [np.asarray(f(x))])
 
+    def modular_inference(self, row: ModularInference) -> Run:
+        """The same of a network of modules."""
+        lib, x = self.lib, row.x
+        state = self.put(row.state(modules.state(row.module)))
+        f = lib.jit(lambda x: modules.run(Functions(lib, state), row.module, x))
+        return Run(lambda: np.asarray(f(x)), lambda: [np.asarray(f(x))])
+
     def training(self, row: Training) -> Run:
         """The whole step in one function."""
+        lib = self.lib
+
+        def logits(weights: Any, kept: Any, x: Any) -> tuple[Any, Any]:
+            return forward(lib, weights, x), kept
+
+        weights = self.put([(w.T.copy(), b) for w, b in row.weights])
+        return self.steps(row, logits, weights, ())
+
+    def modular_training(self, row: ModularTraining) -> Run:
+        """The same of a network of modules; running statistics have no gradients."""
+        lib = self.lib
+        state = self.put(row.state(modules.state(row.module)))
+        running = {k: state.pop(k) for k in list(state) if "running" in k}
+
+        def logits(weights: Any, running: Any, x: Any) -> tuple[Any, Any]:
+            functions = Functions(lib, weights | running, training=True)
+            return modules.run(functions, row.module, x), functions.moved
+
+        return self.steps(row, logits, state, running)
+
+    def steps(
+        self, row: Training | ModularTraining, logits: Any, weights: Any, kept: Any
+    ) -> Run:
+        """Steps on the same batch; logits(weights, kept, x) returns what is kept next."""
         lib = self.lib
         x, t = self.put(row.batch_of_pairs)
         rule: Rule = (
@@ -122,17 +176,18 @@ class Jax(Contestant):
             else sgd(lib, LR["sgd"], MOMENTUM)
         )
 
-        def loss_of(weights: Any, x: Any, t: Any) -> Any:
-            z = lib.nn.log_softmax(forward(lib, weights, x))
-            return -z[lib.numpy.arange(len(x)), t].mean()
+        def loss_of(weights: Any, kept: Any, x: Any, t: Any) -> Any:
+            z, kept = logits(weights, kept, x)
+            z = lib.nn.log_softmax(z)
+            return -z[lib.numpy.arange(len(x)), t].mean(), kept
 
-        def step(weights: Any, state: Any, x: Any, t: Any) -> Any:
-            loss, gradients = lib.value_and_grad(loss_of)(weights, x, t)
-            return loss, *rule(weights, gradients, state)
+        def step(weights: Any, state: Any, kept: Any, x: Any, t: Any) -> Any:
+            grad = lib.value_and_grad(loss_of, has_aux=True)
+            (loss, kept), gradients = grad(weights, kept, x, t)
+            return loss, *rule(weights, gradients, state), kept
 
-        f = lib.jit(step, donate_argnums=(0, 1))
-        weights = self.put([(w.T.copy(), b) for w, b in row.weights])
-        held = (weights, start(lib, weights))
+        f = lib.jit(step, donate_argnums=(0, 1, 2))
+        held = (weights, start(lib, weights), kept)
 
         def call() -> Any:
             nonlocal held
@@ -140,6 +195,70 @@ class Jax(Contestant):
             return loss
 
         return Run(call, lambda: losses(call, CHECKED_STEPS))
+
+
+class Functions:
+    """The functions of modules.Ops on arrays.
+
+    Parameters:
+        lib : jax.
+        state : parameters and running statistics, by name.
+        training : whether batch norm goes by the batch.
+    Attributes: moved : the running statistics afterwards.
+    """
+
+    def __init__(self, lib: Any, state: Any, *, training: bool = False) -> None:
+        self.lib, self.state, self.training = lib, state, training
+        self.moved: dict[str, Any] = {}
+
+    def conv(
+        self, x: Any, weight: str, bias: str | None, stride: int, padding: int
+    ) -> Any:
+        """conv_general_dilated."""
+        y = self.lib.lax.conv_general_dilated(
+            x, self.state[weight], (stride,) * 2, [(padding,) * 2] * 2
+        )
+        return y if bias is None else y + self.state[bias][:, None, None]
+
+    def batch_norm(self, x: Any, name: str, eps: float) -> Any:
+        """By the batch, or by running statistics."""
+        weight, bias = (self.state[f"{name}.{k}"] for k in ("weight", "bias"))
+        keys = [f"{name}.running_{k}" for k in ("mean", "var")]
+        mean, variance = (self.state[k] for k in keys)
+        if self.training:
+            count = x.size / x.shape[1]
+            running = mean, variance
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
+            batch = mean, variance * (count / (count - 1))
+            for key, old, new in zip(keys, running, batch, strict=True):
+                self.moved[key] = 0.9 * old + 0.1 * new
+        scale = weight * self.lib.lax.rsqrt(variance + eps)
+        shift = bias - mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    def relu(self, x: Any) -> Any:
+        """max(x, 0)."""
+        return self.lib.nn.relu(x)
+
+    def max_pool(self, x: Any, size: int, stride: int, padding: int) -> Any:
+        """reduce_window."""
+        return pooled(self.lib, x, size, stride, padding)
+
+    def mean_pool(self, x: Any) -> Any:
+        """Of whole channels."""
+        return x.mean((2, 3), keepdims=True)
+
+    def add(self, x: Any, y: Any) -> Any:
+        """The sum."""
+        return x + y
+
+    def flatten(self, x: Any) -> Any:
+        """(n, rest)."""
+        return x.reshape(len(x), -1)
+
+    def linear(self, x: Any, weight: str, bias: str) -> Any:
+        """x W^T + b."""
+        return x @ self.state[weight].T + self.state[bias]
 
 
 def forward(lib: Any, weights: Any, x: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import fastnn
 from fastnn import Tensor, nn, optim
-from fastnn.bench.peers.base import Contestant, losses
+from fastnn.bench.peers.base import Contestant, losses, modular
 from fastnn.bench.workloads.rows import (
     CHECKED_STEPS,
     LR,
@@ -18,6 +18,9 @@ from fastnn.bench.workloads.rows import (
     Gradient,
     Inference,
     Kernel,
+    Layer,
+    ModularInference,
+    ModularTraining,
     Network,
     Run,
     Training,
@@ -106,6 +109,28 @@ class Eager(Contestant):
 
         return Run(step, result)
 
+    def layer(self, row: Layer) -> Run:
+        """Forward, and backward from a gradient of the result."""
+        form = row.forms["fastnn"]
+        xs = [fastnn.from_numpy(a) for a in row.inputs()]
+        gy = fastnn.from_numpy(row.cotangent)
+        leaves = [x.requires_grad_() for x in xs[: row.wanted]]
+
+        def forward_backward() -> Tensor:
+            for x in leaves:
+                x.grad = None
+            y: Tensor = form(fastnn, *xs)
+            y.backward(gy)
+            return y
+
+        step = self.compiled(forward_backward)
+
+        def result() -> list[Array]:
+            made = [warm(step).detach(), *(x.grad for x in leaves)]
+            return [t.numpy() for t in made]
+
+        return Run(step, result)
+
     def update(self, row: Update) -> Run:
         """An optimizer's step."""
         start, gradient = row.inputs()
@@ -123,10 +148,15 @@ class Eager(Contestant):
 
     def inference(self, row: Inference) -> Run:
         """The network on an array."""
-        model = network(row).eval()
-        model.requires_grad_(False)
-        predict = self.compiled(model)
-        x = row.x
+        return self.predictions(network(row), row.x)
+
+    def modular_inference(self, row: ModularInference) -> Run:
+        """The same of a network of modules."""
+        return self.predictions(modular(fastnn, row), row.x)
+
+    def predictions(self, model: Any, x: Array) -> Run:
+        """From an array to an array."""
+        predict = self.predictor(model)
 
         def call() -> Array:
             y: Array = predict(fastnn.from_numpy(x)).numpy()
@@ -134,9 +164,21 @@ class Eager(Contestant):
 
         return Run(call, lambda: [warm(call)])
 
+    def predictor(self, model: Any) -> Any:
+        """The model as it is called."""
+        return self.compiled(model.eval().requires_grad_(False))
+
     def training(self, row: Training) -> Run:
         """One step, as anyone writes it."""
-        model, criterion = network(row), nn.CrossEntropyLoss()
+        return self.steps(network(row), row)
+
+    def modular_training(self, row: ModularTraining) -> Run:
+        """The same of a network of modules."""
+        return self.steps(modular(fastnn, row), row)
+
+    def steps(self, model: Any, row: Training | ModularTraining) -> Run:
+        """Steps on the same batch."""
+        criterion = nn.CrossEntropyLoss()
         optimizer: Any
         if row.optimizer == "adam":
             optimizer = optim.Adam(model.parameters(), lr=LR["adam"])
@@ -197,11 +239,9 @@ class Compiled(Eager):
         run: Callable[[], Any] = call if out is None else fill
         return Run(run, lambda: [warm(run)])
 
-    def inference(self, row: Inference) -> Run:
+    def predictions(self, model: Any, x: Array) -> Run:
         """The plan takes the array."""
-        model = network(row).eval()
-        model.requires_grad_(False)
-        predict, x = self.compiled(model), row.x
+        predict = self.predictor(model)
 
         def call() -> Array:
             y: Array = predict(x).numpy()

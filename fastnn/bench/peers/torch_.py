@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from fastnn.bench.peers.base import Contestant, losses
+from fastnn.bench.peers.base import Contestant, losses, modular
 from fastnn.bench.workloads.rows import (
     CHECKED_STEPS,
     LR,
@@ -16,6 +16,9 @@ from fastnn.bench.workloads.rows import (
     Gradient,
     Inference,
     Kernel,
+    Layer,
+    ModularInference,
+    ModularTraining,
     Network,
     Run,
     Training,
@@ -111,6 +114,26 @@ class Torch(Contestant):
 
         return Run(step, result)
 
+    def layer(self, row: Layer) -> Run:
+        """Forward, and backward from a gradient of the result."""
+        form, lib = row.forms["torch"], self.lib
+        xs, (gy,) = self.tensors(row.inputs()), self.tensors([row.cotangent])
+        leaves = [x.requires_grad_() for x in xs[: row.wanted]]
+        forward = self.compiled(lambda *xs: form(lib, *xs))
+
+        def step() -> Any:
+            for x in leaves:
+                x.grad = None
+            y = forward(*xs)
+            y.backward(gy)
+            return y
+
+        def result() -> list[Array]:
+            y = step().detach()
+            return [y.numpy(), *(x.grad.numpy() for x in leaves)]
+
+        return Run(step, result)
+
     def update(self, row: Update) -> Run:
         """An optimizer's step."""
         p, g = self.tensors(row.inputs())
@@ -126,9 +149,16 @@ class Torch(Contestant):
         return Run(step, result)
 
     def inference(self, row: Inference) -> Run:
-        """The network on an array, under inference_mode."""
-        lib = self.lib
-        predict, x = self.compiled(network(lib, row).eval()), row.x
+        """The network on an array."""
+        return self.predictions(network(self.lib, row), row.x)
+
+    def modular_inference(self, row: ModularInference) -> Run:
+        """The same of a network of modules."""
+        return self.predictions(modular(self.lib, row), row.x)
+
+    def predictions(self, model: Any, x: Array) -> Run:
+        """From an array to an array, under inference_mode."""
+        lib, predict = self.lib, self.compiled(model.eval())
 
         def call() -> Any:
             return predict(lib.from_numpy(x)).numpy()
@@ -138,8 +168,15 @@ class Torch(Contestant):
 
     def training(self, row: Training) -> Run:
         """One step, as anyone writes it."""
-        lib = self.lib
-        net, criterion = network(lib, row), lib.nn.CrossEntropyLoss()
+        return self.steps(network(self.lib, row), row)
+
+    def modular_training(self, row: ModularTraining) -> Run:
+        """The same of a network of modules."""
+        return self.steps(modular(self.lib, row), row)
+
+    def steps(self, net: Any, row: Training | ModularTraining) -> Run:
+        """Steps on the same batch."""
+        criterion = self.lib.nn.CrossEntropyLoss()
         if row.optimizer == "adam":
             optimizer = self.optimizer("Adam", net.parameters(), lr=LR["adam"])
         else:

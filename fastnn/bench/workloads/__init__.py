@@ -1,6 +1,6 @@
 """What is timed: one table, by group. A further workload is a row in its group's file."""
 
-from fastnn.bench.workloads import infer, kernels, overhead, products, train
+from fastnn.bench.workloads import infer, kernels, layers, overhead, products, train
 from fastnn.bench.workloads.rows import Run as Run
 from fastnn.bench.workloads.rows import Workload as Workload
 
@@ -8,6 +8,7 @@ GROUPS: dict[str, list[Workload]] = {
     "overhead": overhead.ROWS,
     "products": products.ROWS,
     "kernels": kernels.ROWS,
+    "layers": layers.ROWS,
     "train": train.ROWS,
     "infer": infer.ROWS,
 }

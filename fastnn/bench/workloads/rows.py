@@ -59,8 +59,9 @@ class Workload:
 
     Parameters:
         name : says what is done, and its sizes; unique in its group.
-        group : overhead, products, kernels, train or infer.
+        group : overhead, products, kernels, layers, train or infer.
         flops, bytes : what has to be computed; what has to be read and written at least.
+            Of convolutions the sums as they are defined, though there are ways around them.
         dtype : of the numbers.
         tolerance : results agree to this share of the largest number; None: not compared.
         goals : what is promised; to meet one of them is enough.
@@ -150,6 +151,25 @@ class Gradient(Kernel):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layer(Kernel):
+    """A function of arrays, and back: from a gradient of its result, those of its inputs.
+
+    Parameters:
+        wanted : how many inputs' gradients, of the first ones.
+        result : shape of what the function returns, and of the gradient that is given.
+    """
+
+    wanted: int
+    result: tuple[int, ...]
+    kind = "layer"
+
+    @property
+    def cotangent(self) -> Array:
+        """The gradient of the result, afresh."""
+        return self.normal(*self.result, key=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Update(Workload):
     """A step of an optimizer on one tensor of `size` numbers.
 
@@ -211,16 +231,85 @@ class Training(Network):
 
     @cached_property
     def batch_of_pairs(self) -> tuple[Array, Array]:
-        """x and its classes: each row comes twice, in two classes.
+        """x and its classes."""
+        return pairs(self.x, self.sizes[-1])
 
-        Nobody can learn that, so that in a hundred thousand steps on one batch the
-        numbers stay as they are in training.
+
+@dataclass(frozen=True, kw_only=True)
+class Modular(Workload):
+    """A network of modules that libraries have under PyTorch's names, and a batch.
+
+    Parameters:
+        module : function of such an nn: the network.
+        shape : of the batch.
+        classes : how many logits.
+    """
+
+    module: Callable[[Any], Any]
+    shape: tuple[int, ...]
+    classes: int
+
+    @property
+    def x(self) -> Array:
+        """The batch, afresh."""
+        return self.normal(*self.shape, key=-1)
+
+    def state(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+        """What a state dict of these shapes holds, but for the count of batches.
+
+        Weights are as Kaiming He starts them, scales near 1, shifts near 0; running
+        statistics as after some training.
         """
-        rng = np.random.default_rng(7)
-        first = rng.integers(0, self.sizes[-1], self.batch // 2)
-        x = self.x.copy()
-        x[self.batch // 2 :] = x[: self.batch // 2]
-        return x, np.concatenate([first, (first + 1) % self.sizes[-1]])
+        made = {}
+        for name, sizes in shapes.items():
+            if name.endswith("num_batches_tracked"):
+                continue
+            numbers = self.normal(*sizes, key=zlib.crc32(name.encode()))
+            if name.endswith("running_var"):
+                numbers = np.exp(np.float32(0.3) * numbers)
+            elif len(sizes) > 1:
+                numbers *= np.float32((2 / np.prod(sizes[1:])) ** 0.5)
+            else:
+                numbers *= np.float32(0.1)
+                numbers += np.float32(name.endswith("weight"))
+            made[name] = numbers
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModularInference(Modular):
+    """As Inference."""
+
+    kind = "modular_inference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModularTraining(Modular):
+    """As Training.
+
+    Parameters: optimizer : "adam", or "sgd" with momentum 0.9.
+    """
+
+    optimizer: str
+    kind = "modular_training"
+
+    @property
+    def batch_of_pairs(self) -> tuple[Array, Array]:
+        """x and its classes, afresh."""
+        return pairs(self.x, self.classes)
+
+
+def pairs(x: Array, classes: int) -> tuple[Array, Array]:
+    """x and its classes: each sample comes twice, in two classes.
+
+    Nobody can learn that, so that in a hundred thousand steps on one batch the numbers
+    stay as they are in training.
+    """
+    half = len(x) // 2
+    first = np.random.default_rng(7).integers(0, classes, half)
+    x = x.copy()
+    x[half:] = x[:half]
+    return x, np.concatenate([first, (first + 1) % classes])
 
 
 def network_flops(sizes: tuple[int, ...], batch: int) -> float:

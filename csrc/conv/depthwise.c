@@ -1,0 +1,526 @@
+/* Depthwise convolution: every output channel sees one input channel.
+ *
+ * A plane, or a tile of it, is copied into scratch with its border of zeros, so that taps
+ * are offsets and inner loops know no edge. Strides are taken out on the way: columns and
+ * rows of the source that are a stride apart come to lie side by side, as a *phase*, and
+ * every kernel then runs with stride 1. In the input gradient it is the result that has
+ * phases: elements of one phase see the same taps. Each is computed by itself, from gy,
+ * and those of a row are joined.
+ *
+ * Rows and columns are treated alike, each by an `axis`. Tiles, and with them the order of
+ * the weight gradient's sums, follow from the layer and the size of a plane. Threads take
+ * tiles of planes, or channels for the weight gradient; how many changes no bit. */
+#include "conv/conv.h"
+
+#include <string.h>
+
+#define TILE_BYTES (20 << 10) /* of scratch, to stay in L1 beside what streams by */
+#define TILE_COLS 512         /* a multiple of LANES */
+#define GRAIN_WORK (1 << 18)  /* multiply-adds that are worth another thread */
+
+typedef struct {
+    ptrdiff_t source, grid; /* lengths of what is read, and of a phase of the result */
+    ptrdiff_t from, stride; /* grid i reads from + i stride + phase, and what follows */
+    ptrdiff_t taps, dilation;
+    ptrdiff_t phases, results; /* of the source, those that are read; of the result */
+    ptrdiff_t halo;            /* what a tile reads more than it has */
+    ptrdiff_t tile, tiles;
+    ptrdiff_t apart; /* elements of scratch between phases */
+    /* Taps of result phase p, in their order, are first[p] .. first[p + 1]: which, and where
+     * in scratch they read. */
+    ptrdiff_t *first, *tap, *at;
+} axis;
+
+/* What of a phase a tile reads exists, along an axis: how much, and how far on it lies in
+ * the plane and in scratch. */
+typedef struct {
+    ptrdiff_t count, x, y;
+} extent;
+
+typedef struct {
+    const fnn_conv_args *g;
+    fnn_conv_direction way;
+    const char *a, *b;
+    char *result;
+    axis r, c;
+    ptrdiff_t size, lanes, taps, multiplier;
+    /* Of scratch, in elements: between rows, between columns' phases; where column 0 is. */
+    ptrdiff_t row, pitch, origin;
+    ptrdiff_t units, pieces;
+    /* A piece's workspace, in bytes: scratch, results by phase, sums, taps in their order. */
+    ptrdiff_t scratch, parts, sums, order, slice;
+    char *workspace;
+} job;
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+/* a / b towards -inf, and the remainder in [0, b). */
+static ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) {
+    return a >= 0 ? a / b : -((b - 1 - a) / b);
+}
+static ptrdiff_t floor_mod(ptrdiff_t a, ptrdiff_t b) { return a - floor_div(a, b) * b; }
+
+/* ---- the plan --------------------------------------------------------------------- */
+
+/* Forward and weight gradient, from x. Tap u reads at u dilation = phase + along stride.
+ * Phases come round again after `period` taps; phase p of scratch is that of tap p. */
+static ptrdiff_t period(const axis *s) {
+    ptrdiff_t a = s->stride, b = s->dilation;
+    while (b != 0) {
+        const ptrdiff_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return s->stride / a;
+}
+
+/* Input gradient, from gy: result q stride + p takes gy[q + e] by tap u where
+ * p + before - u dilation = e stride, so there is one p for each u. */
+static ptrdiff_t input_along(const axis *s, ptrdiff_t before, ptrdiff_t u) {
+    return -floor_div(u * s->dilation - before, s->results);
+}
+
+static axis plan_axis(bool input, ptrdiff_t x, ptrdiff_t y, ptrdiff_t taps,
+                      ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t before) {
+    axis s = {.taps = taps, .dilation = dilation};
+    if (input) {
+        s.source = y;
+        s.grid = (x + stride - 1) / stride;
+        s.stride = s.phases = 1;
+        s.results = stride;
+        s.from = input_along(&s, before, taps - 1);
+        s.halo = input_along(&s, before, 0) - s.from;
+    } else {
+        s.source = x;
+        s.grid = y;
+        s.stride = stride;
+        s.phases = least(taps, period(&s));
+        s.results = 1;
+        s.from = -before;
+        s.halo = (taps - 1) * dilation / stride;
+    }
+    return s;
+}
+
+/* All but pointers. */
+static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
+    const bool input = way == FNN_CONV_INPUT;
+    *j = (job){.g = g, .way = way};
+    axis *r = &j->r, *c = &j->c;
+    j->size = fnn_dtype_size(g->dtype);
+    j->lanes = FNN_ALIGN / j->size;
+    j->taps = g->kh * g->kw;
+    j->multiplier = g->groups > 0 ? g->co / g->groups : 0;
+    *r = plan_axis(input, g->h, g->oh, g->kh, g->sh, g->dh, g->top);
+    *c = plan_axis(input, g->w, g->ow, g->kw, g->sw, g->dw, g->left);
+
+    /* Scratch. Data lie aligned where a row is copied as it is; the zeros behind a row are
+     * those before the next. */
+    c->tile = least(c->grid, TILE_COLS);
+    c->tiles = c->tile > 0 ? (c->grid + c->tile - 1) / c->tile : 0;
+    const ptrdiff_t width = c->tile + c->halo, before = -c->from,
+                    after = width - before - c->source;
+    j->pitch = up(width, j->lanes);
+    if (c->tiles == 1 && c->stride == 1 && before > 0 && after > 0) {
+        j->pitch = up(width - least(before, after), j->lanes);
+        j->origin = up(before, j->lanes) - before;
+    }
+    j->row = c->phases * j->pitch;
+    c->apart = j->pitch;
+    const ptrdiff_t fit = TILE_BYTES / (r->phases * j->row * j->size + 1) - r->halo;
+    r->tile = least(r->grid, most(fit, most(4, r->halo)));
+    r->tiles = r->tile > 0 ? (r->grid + r->tile - 1) / r->tile : 0;
+    if (r->tiles > 1) { /* alike, and whole groups of four rows */
+        r->tile = up((r->grid + r->tiles - 1) / r->tiles, 4);
+        r->tiles = (r->grid + r->tile - 1) / r->tile;
+    }
+    r->apart = (r->tile + r->halo) * j->row;
+    j->scratch =
+        up(r->phases * r->apart + j->origin + 2 * j->lanes, j->lanes) * j->size;
+
+    const ptrdiff_t tiles = r->tiles * c->tiles;
+    if (way == FNN_CONV_WEIGHT) {
+        j->units = g->co;
+        j->sums = j->multiplier * j->taps * FNN_ALIGN;
+    } else {
+        j->units = g->n * g->ci * tiles * (input ? 1 : j->multiplier);
+        j->order = up(j->taps * j->size, FNN_ALIGN);
+    }
+    if (input && c->results > 1) {
+        j->parts = c->results * r->tile * up(c->tile, j->lanes) * j->size;
+    }
+    j->slice = j->scratch + j->parts + j->sums + j->order +
+               up((r->phases + c->phases) * (ptrdiff_t)sizeof(extent), FNN_ALIGN);
+    const double work = (double)g->n * g->co * g->oh * g->ow * j->taps;
+    j->pieces = least(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
+    j->pieces = work < (double)GRAIN_WORK * j->pieces ? (ptrdiff_t)(work / GRAIN_WORK)
+                                                      : j->pieces;
+    j->pieces = most(1, j->pieces);
+}
+
+static ptrdiff_t table_length(const axis *s) { return 2 * s->taps + s->results + 1; }
+static ptrdiff_t table_bytes(const job *j) {
+    return up(
+        (table_length(&j->r) + table_length(&j->c)) * (ptrdiff_t)sizeof(ptrdiff_t),
+        FNN_ALIGN);
+}
+
+/* `step`: elements of scratch between neighbours in a phase. */
+static ptrdiff_t *fill_tables(axis *s, bool input, ptrdiff_t before, ptrdiff_t step,
+                              ptrdiff_t *table) {
+    s->tap = table;
+    s->at = table + s->taps;
+    s->first = s->at + s->taps;
+    ptrdiff_t n = 0;
+    if (input) {
+        for (ptrdiff_t p = 0; p < s->results; p++) {
+            s->first[p] = n;
+            for (ptrdiff_t u = s->taps - 1; u >= 0; u--) {
+                if (floor_mod(u * s->dilation - before, s->results) == p) {
+                    s->tap[n] = u;
+                    s->at[n++] = (input_along(s, before, u) - s->from) * step;
+                }
+            }
+        }
+    } else {
+        s->first[0] = 0;
+        for (ptrdiff_t again = period(s); n < s->taps; n++) {
+            s->tap[n] = n;
+            s->at[n] = n % again * s->apart + n * s->dilation / s->stride * step;
+        }
+    }
+    s->first[s->results] = n;
+    return table + table_length(s);
+}
+
+/* ---- a piece ---------------------------------------------------------------------- */
+
+/* What a thread has: its workspace, and the window that lies in scratch: zeros around the
+ * data stay where they are from one plane to the next. */
+typedef struct {
+    const job *j;
+    char *scratch, *parts, *sums, *order;
+    extent *r, *c;    /* by phase */
+    ptrdiff_t r0, c0; /* -1: none */
+} piece;
+
+static piece piece_of(const job *j, int64_t number) {
+    piece p = {.j = j, .r0 = -1, .c0 = -1};
+    p.scratch = j->workspace + table_bytes(j) + number * j->slice;
+    p.parts = p.scratch + j->scratch;
+    p.sums = p.parts + j->parts;
+    p.order = p.sums + j->sums;
+    p.r = (extent *)(p.order + j->order);
+    p.c = p.r + j->r.phases;
+    return p;
+}
+
+/* The extents of a tile from grid element `start` on; `wide` and `step`: elements of the
+ * plane and of scratch between neighbours. */
+static void clip(const axis *s, ptrdiff_t start, ptrdiff_t wide, ptrdiff_t step,
+                 extent *e) {
+    for (ptrdiff_t p = 0; p < s->phases; p++) {
+        const ptrdiff_t at = s->from + p * s->dilation % s->stride + start * s->stride;
+        const ptrdiff_t first = at < 0 ? (-at + s->stride - 1) / s->stride : 0;
+        const ptrdiff_t left = s->source - at; /* to the end */
+        const ptrdiff_t end = left > 0 ? (left + s->stride - 1) / s->stride : 0;
+        e[p].count = most(0, least(s->tile + s->halo, end) - first);
+        e[p].x = (at + first * s->stride) * wide;
+        e[p].y = p * s->apart + first * step;
+    }
+}
+
+/* Copies what the tile at (r0, c0) of the grid reads of a plane. */
+static void load_window(piece *p, const char *plane, ptrdiff_t r0, ptrdiff_t c0) {
+    const job *j = p->j;
+    const axis *r = &j->r, *c = &j->c;
+    const fnn_depthwise_copy_fn copy = fnn_k->depthwise_copy[FNN_F64(j->g->dtype)];
+    if (p->r0 != r0 || p->c0 != c0) {
+        memset(p->scratch, 0, (size_t)j->scratch);
+        p->r0 = r0;
+        p->c0 = c0;
+        clip(r, r0, c->source, j->row, p->r);
+        clip(c, c0, 1, 1, p->c);
+    }
+    for (ptrdiff_t a = 0; a < r->phases; a++) {
+        for (ptrdiff_t b = 0; b < c->phases; b++) {
+            const extent *rows = &p->r[a], *cols = &p->c[b];
+            if (rows->count > 0 && cols->count > 0) {
+                copy(rows->count, cols->count, plane + (rows->x + cols->x) * j->size,
+                     r->stride * c->source, c->stride,
+                     p->scratch + (rows->y + cols->y + j->origin) * j->size, j->row);
+            }
+        }
+    }
+}
+
+/* Taps of result phase (pr, pc); and their weights, of channel o, in order. */
+static fnn_depthwise_taps taps_of(const piece *p, ptrdiff_t pr, ptrdiff_t pc) {
+    const job *j = p->j;
+    const axis *r = &j->r, *c = &j->c;
+    fnn_depthwise_taps t = {
+        .x = p->scratch + j->origin * j->size,
+        .x_row = j->row,
+        .nu = r->first[pr + 1] - r->first[pr],
+        .nv = c->first[pc + 1] - c->first[pc],
+        .row_at = r->at + r->first[pr],
+        .col_at = c->at + c->first[pc],
+        .w = p->order,
+        .near = true,
+        .first = true,
+    };
+    for (ptrdiff_t u = 1; u < t.nu; u++) {
+        t.near = t.near && t.row_at[u] == t.row_at[u - 1] + j->row;
+    }
+    return t;
+}
+
+static void order_weights(const piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o) {
+    const job *j = p->j;
+    const axis *r = &j->r, *c = &j->c;
+    const char *w = j->b + o * j->taps * j->size;
+    char *to = p->order;
+    for (ptrdiff_t u = r->first[pr]; u < r->first[pr + 1]; u++) {
+        for (ptrdiff_t v = c->first[pc]; v < c->first[pc + 1]; v++, to += j->size) {
+            const char *from = w + (r->tap[u] * c->taps + c->tap[v]) * j->size;
+            if (j->size == 4) {
+                memcpy(to, from, 4);
+            } else {
+                memcpy(to, from, 8);
+            }
+        }
+    }
+}
+
+/* The epilogue of a channel, for a result that begins at element `at`. */
+static void set_epilogue(const job *j, fnn_depthwise_taps *t, ptrdiff_t channel,
+                         ptrdiff_t at) {
+    const fnn_conv_epilogue *e = &j->g->epilogue;
+#define AT(pointer, i) \
+    ((pointer) != NULL ? (const char *)(pointer) + (i) * j->size : NULL)
+    t->bias = AT(e->bias, channel);
+    t->scale = AT(e->scale, channel);
+    t->shift = AT(e->shift, channel);
+    t->residual = AT(e->residual, at);
+#undef AT
+    t->act = e->act;
+}
+
+/* ---- where a unit lies ------------------------------------------------------------ */
+
+/* Units run over images, channels of x, tiles, and outputs of a channel where these are
+ * `inner` ones. Counted on, as divisions would cost as much as a small plane. */
+typedef struct {
+    ptrdiff_t b, c, r, s, m; /* tile r, s of the grid */
+    ptrdiff_t inner;
+} place;
+
+static place place_of(const job *j, int64_t unit, ptrdiff_t inner) {
+    place at = {.inner = inner};
+    at.m = unit % inner;
+    unit /= inner;
+    at.s = unit % j->c.tiles;
+    unit /= j->c.tiles;
+    at.r = unit % j->r.tiles;
+    unit /= j->r.tiles;
+    at.c = unit % j->g->ci;
+    at.b = unit / j->g->ci;
+    return at;
+}
+
+/* The next unit; returns whether it reads another window. */
+static bool go_on(const job *j, place *at) {
+    if (++at->m < at->inner) {
+        return false;
+    }
+    at->m = 0;
+    if (++at->s == j->c.tiles) {
+        at->s = 0;
+        if (++at->r == j->r.tiles) {
+            at->r = 0;
+            if (++at->c == j->g->ci) {
+                at->c = 0;
+                at->b++;
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- forward ---------------------------------------------------------------------- */
+
+static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
+    const fnn_conv_args *g = j->g;
+    const ptrdiff_t x_plane = g->h * g->w, y_plane = g->oh * g->ow;
+    fnn_depthwise_taps t = taps_of(p, 0, 0);
+    t.y_row = g->ow;
+    place at = place_of(j, lo, j->multiplier);
+    bool fresh = true;
+    for (int64_t unit = lo; unit < hi; unit++, fresh = go_on(j, &at)) {
+        const ptrdiff_t r0 = at.r * j->r.tile, c0 = at.s * j->c.tile;
+        const ptrdiff_t o = at.c * j->multiplier + at.m;
+        const ptrdiff_t y = (at.b * g->co + o) * y_plane + r0 * g->ow + c0;
+        if (fresh) {
+            load_window(p, j->a + (at.b * g->ci + at.c) * x_plane * j->size, r0, c0);
+        }
+        t.w = j->b + o * j->taps * j->size; /* in order as they are */
+        t.rows = least(j->r.tile, g->oh - r0);
+        t.cols = least(j->c.tile, g->ow - c0);
+        t.y = j->result + y * j->size;
+        set_epilogue(j, &t, o, y);
+        fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+    }
+}
+
+/* ---- the input gradient ----------------------------------------------------------- */
+
+/* A phase of the tile's result, into parts or, where columns have no phases, in place. */
+static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdiff_t m,
+                        ptrdiff_t rows, ptrdiff_t c0, ptrdiff_t at) {
+    const job *j = p->j;
+    const fnn_conv_args *g = j->g;
+    fnn_depthwise_taps t = taps_of(p, pr, pc);
+    order_weights(p, pr, pc, o);
+    t.first = m == 0;
+    t.rows = rows;
+    if (j->c.results == 1) {
+        t.y = j->result + at * j->size;
+        t.y_row = g->sh * g->w;
+        t.cols = least(j->c.tile, g->w - c0);
+        if (m == j->multiplier - 1) {
+            set_epilogue(j, &t, o / j->multiplier, at);
+        }
+    } else { /* whole vectors: there is room */
+        t.cols = up(j->c.tile, j->lanes);
+        t.y_row = j->c.results * t.cols;
+        t.y = p->parts + pc * t.cols * j->size;
+    }
+    fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+}
+
+/* Rows of phase pr of a tile's result that there are; where they begin is `to`. */
+static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
+                       ptrdiff_t to) {
+    const job *j = p->j;
+    const fnn_conv_args *g = j->g;
+    const axis *c = &j->c;
+    const ptrdiff_t y_plane = g->oh * g->ow;
+    const ptrdiff_t r0 = at->r * j->r.tile, c0 = at->s * c->tile;
+    for (ptrdiff_t m = 0; m < j->multiplier; m++) {
+        const ptrdiff_t o = at->c * j->multiplier + m;
+        if (pr == 0 || j->multiplier > 1) { /* else it is there */
+            load_window(p, j->a + (at->b * g->co + o) * y_plane * j->size, r0, c0);
+        }
+        for (ptrdiff_t pc = 0; pc < c->results; pc++) {
+            input_phase(p, pr, pc, o, m, rows, c0, to);
+        }
+    }
+    if (c->results > 1) {
+        const ptrdiff_t pitch = up(c->tile, j->lanes);
+        fnn_depthwise_taps t = {
+            .rows = rows,
+            .cols = least(c->tile * c->results, g->w - c0 * c->results),
+            .x = p->parts,
+            .x_row = c->results * pitch,
+            .y = j->result + to * j->size,
+            .y_row = g->sh * g->w,
+        };
+        set_epilogue(j, &t, at->c, to);
+        fnn_k->depthwise_join[FNN_F64(g->dtype)](&t, c->results, pitch);
+    }
+}
+
+static void input(const job *j, piece *p, int64_t lo, int64_t hi) {
+    const fnn_conv_args *g = j->g;
+    const axis *r = &j->r;
+    place at = place_of(j, lo, 1);
+    for (int64_t unit = lo; unit < hi; unit++, go_on(j, &at)) {
+        const ptrdiff_t plane = (at.b * g->ci + at.c) * g->h * g->w;
+        const ptrdiff_t top = at.r * r->tile * r->results; /* and rows of all phases */
+        const ptrdiff_t height = least(r->tile * r->results, g->h - top);
+        for (ptrdiff_t pr = 0; pr < r->results && pr < height; pr++) {
+            const ptrdiff_t rows =
+                r->results == 1 ? height : (height - pr + r->results - 1) / r->results;
+            input_rows(p, &at, pr, rows,
+                       plane + (top + pr) * g->w + at.s * j->c.tile * j->c.results);
+        }
+    }
+}
+
+/* ---- the weight gradient ---------------------------------------------------------- */
+
+/* Unit o. Images in their order, and the tiles of each. */
+static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
+    const fnn_conv_args *g = j->g;
+    const ptrdiff_t x_plane = g->h * g->w, y_plane = g->oh * g->ow;
+    const int f64 = FNN_F64(g->dtype);
+    fnn_depthwise_taps t = taps_of(p, 0, 0);
+    t.y_row = g->ow;
+    for (int64_t o = lo; o < hi;) {
+        const ptrdiff_t c = o / j->multiplier;
+        const ptrdiff_t end = least(hi, (c + 1) * j->multiplier);
+        memset(p->sums, 0, (size_t)((end - o) * j->taps * FNN_ALIGN));
+        for (ptrdiff_t b = 0; b < g->n; b++) {
+            const char *x = j->a + (b * g->ci + c) * x_plane * j->size;
+            for (ptrdiff_t r0 = 0; r0 < g->oh; r0 += j->r.tile) {
+                for (ptrdiff_t c0 = 0; c0 < g->ow; c0 += j->c.tile) {
+                    load_window(p, x, r0, c0);
+                    t.rows = least(j->r.tile, g->oh - r0);
+                    t.cols = least(j->c.tile, g->ow - c0);
+                    for (ptrdiff_t k = o; k < end; k++) {
+                        const ptrdiff_t at =
+                            (b * g->co + k) * y_plane + r0 * g->ow + c0;
+                        t.y = (char *)j->b + at * j->size;
+                        fnn_k->depthwise_weight[f64](
+                            &t, p->sums + (k - o) * j->taps * FNN_ALIGN);
+                    }
+                }
+            }
+        }
+        fnn_k->depthwise_sum[f64]((end - o) * j->taps, p->sums,
+                                  j->result + o * j->taps * j->size);
+        o = end;
+    }
+}
+
+/* ---- the run ---------------------------------------------------------------------- */
+
+static void run_pieces(void *context, int64_t lo, int64_t hi) {
+    const job *j = context;
+    for (int64_t k = lo; k < hi; k++) {
+        piece p = piece_of(j, k);
+        const int64_t from = j->units * k / j->pieces,
+                      to = j->units * (k + 1) / j->pieces;
+        if (j->way == FNN_CONV_FORWARD) {
+            forward(j, &p, from, to);
+        } else if (j->way == FNN_CONV_INPUT) {
+            input(j, &p, from, to);
+        } else {
+            weight(j, &p, from, to);
+        }
+    }
+}
+
+int64_t fnn_depthwise_workspace(const fnn_conv_args *g, fnn_conv_direction way) {
+    job j;
+    plan(&j, g, way);
+    return table_bytes(&j) + j.pieces * j.slice;
+}
+
+void fnn_depthwise_run(const fnn_conv_args *g, fnn_conv_direction way, const void *a,
+                       const void *b, void *result, void *workspace) {
+    job j;
+    plan(&j, g, way);
+    if (j.units == 0) {
+        return;
+    }
+    j.a = a;
+    j.b = b;
+    j.result = result;
+    j.workspace = workspace;
+    const bool back = way == FNN_CONV_INPUT;
+    ptrdiff_t *rest = fill_tables(&j.r, back, g->top, j.row, workspace);
+    fill_tables(&j.c, back, g->left, 1, rest);
+    fnn_parallel_for(j.pieces, 1, run_pieces, &j);
+}
