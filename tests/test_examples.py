@@ -1,0 +1,102 @@
+"""The examples, each run whole on a few digits: 8x8 pixels made 28x28, as MNIST's are."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastnn
+from fastnn.datasets import digits
+from fastnn.datasets._split import Split, Splits
+from fastnn.nn import functional as F
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def few(images, labels, count):
+    """So many digits, in MNIST's form."""
+    small = images[:count].reshape(-1, 1, 8, 8)
+    large = F.interpolate(small, size=(28, 28), mode="bilinear")
+    return Split(large.contiguous(), labels[:count])
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """An example's module, its MNIST replaced, and a way to run it: name -> module."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    threads = fastnn.get_num_threads()
+
+    def load(name, count=240):
+        module: Any = importlib.import_module(name)
+        train, test = digits()
+        data = Splits(few(*train, count), few(*test, 100))
+        monkeypatch.setattr(module, "mnist", lambda root, **options: data)
+        return module
+
+    yield load
+    fastnn.set_num_threads(threads)
+
+
+def run(monkeypatch, capsys, module, *arguments):
+    """What main() gives, and prints."""
+    monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+    status = module.main()
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("route", ["cnn", "dense"])
+def test_mnist_99(route, example, monkeypatch, capsys):
+    module = example("mnist_99")
+    monkeypatch.setattr(module, "BATCH", 32)
+    seen = []
+    for threads in ("1", "2"):
+        status, text = run(
+            monkeypatch, capsys, module, "--route", route, "--epochs", "2",
+            "--models", "2" if route == "cnn" else "1", "--threads", threads,
+        )  # fmt: skip
+        assert status == 1  # so few digits do not make 99%
+        assert "NOT AS PROMISED: network 1 does not reach" in text
+        assert ("average of 2" in text) == (route == "cnn")
+        rows = [
+            line.split()[:-1]
+            for line in text.splitlines()
+            if line.startswith("    ") or "test digits" in line
+        ]
+        losses = [float(row[2]) for row in rows if len(row) == 4 and row[0].isdigit()]
+        assert len(losses) == (4 if route == "cnn" else 2)
+        assert all(map(math.isfinite, losses))
+        seen.append(rows)
+    assert seen[0] == seen[1]  # whatever the number of threads
+
+
+def test_mnist_99_holds_its_promises(example, capsys):
+    module = example("mnist_99")
+    labels = fastnn.tensor([0, 1, 2, 3])
+    right = F.one_hot(labels, 10).float()
+    wrong = right.roll(1, 0)
+    assert module.report([right], labels, 0.99) == []
+    assert module.report([right, right * 0.9 + wrong * 0.1], labels, 0.99) == []
+    missed = module.report([right, wrong * 2], labels, 0.99)
+    assert missed == [
+        "network 2 does not reach 99.0%",
+        "the average is worse than the best network",
+    ]
+    assert "network 1: 100.00% of 4 test digits right" in capsys.readouterr().out
+
+
+def test_residual_depth(example, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    module = example("residual_depth")
+    monkeypatch.setattr(module, "DEPTHS", (8, 14))
+    monkeypatch.setattr(module, "expectations", lambda runs: [("all", len(runs) == 8)])
+    picture = tmp_path / "depth.png"
+    status, text = run(monkeypatch, capsys, module, "--plot", str(picture))
+    assert status == 0
+    assert "seen      all" in text
+    assert len([line for line in text.splitlines() if "residual" in line]) >= 4
+    assert picture.stat().st_size > 10_000
