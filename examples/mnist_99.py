@@ -36,7 +36,7 @@ from fastnn.train import Callback, EarlyStopping, LRSchedule, Trainer
 
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's training pixels
 BLACK = -MEAN / DEVIATION  # what comes in at the edges of a digit that is moved
-HELD_OUT, BATCH = 5000, 128
+HELD_OUT, BATCH = 1 / 12, 128
 
 
 class Residual(nn.Module):
@@ -162,7 +162,7 @@ def train(route: Route, learn: Any, check: Any, epochs: int, seed: int) -> Train
     optimizer = optim.SGD(
         network.parameters(), lr=route.rate, momentum=0.9, weight_decay=5e-4
     )
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         learn,
         batch_size=BATCH,
         shuffle=True,
@@ -231,9 +231,7 @@ def main() -> int:
     parser.add_argument("--root", help="folder of MNIST's files")
     parser.add_argument("--route", choices=ROUTES, default="cnn")
     parser.add_argument("--models", type=int, default=1, help="default: %(default)s")
-    parser.add_argument(
-        "--epochs", type=int, help="default: 14 for cnn, 16 for dense"
-    )
+    parser.add_argument("--epochs", type=int, help="default: 14 for cnn, 16 for dense")
     parser.add_argument("--seed", type=int, default=0, help="of the first network")
     parser.add_argument("--threads", type=int, help="default: one a core")
     parser.add_argument(
@@ -248,7 +246,7 @@ def main() -> int:
     images = (train_split.images[: options.digits] - MEAN) / DEVIATION
     learn, check = random_split(
         TensorDataset(images, train_split.labels[: options.digits]),
-        [len(images) - HELD_OUT, HELD_OUT],
+        [1 - HELD_OUT, HELD_OUT],
         generator=fastnn.Generator(0),
     )
     trainers = []
