@@ -112,7 +112,8 @@ def test_state_names_and_text():
     assert repr(layer) == "GroupNorm(2, 4, eps=1e-05, affine=True, bias=True)"
     assert list(nn.GroupNorm(2, 4, affine=False).state_dict()) == []
     assert list(nn.GroupNorm(2, 4, bias=False).state_dict()) == ["weight"]
-    assert list(nn.BatchNorm1d(4, bias=False).parameters())[0].tolist() == [1] * 4
+    (weight,) = nn.BatchNorm1d(4, bias=False).parameters()
+    assert weight.tolist() == [1] * 4
 
 
 def test_what_layers_refuse():
