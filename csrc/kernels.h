@@ -167,6 +167,10 @@ typedef struct {
 typedef void (*fnn_column_sums_fn)(const fnn_columns *s, double *sums, ptrdiff_t step);
 typedef void (*fnn_columns_fn)(const fnn_columns *s);
 
+/* moments[0..2]: a center in the dtype, near the mean of x[0..n), n > 0; sums of
+ * d = x - center and of d^2. What lies `ahead` elements on is asked for. */
+typedef void (*fnn_moments_row_fn)(ptrdiff_t n, const void *x, ptrdiff_t ahead,
+                                   double *moments);
 /* y = fma(fma(x - center, scale, shift), weight, bias) along a row; either may be NULL. */
 typedef void (*fnn_norm_row_fn)(ptrdiff_t n, const void *x, const void *weight,
                                 const void *bias, double center, double scale,

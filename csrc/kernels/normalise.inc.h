@@ -383,6 +383,59 @@ static void FNN_NAME(normalise_columns)(const fnn_columns *s) {
 
 /* ---- rows with a weight for every element -------------------------------------------- */
 
+/* sum d and sum d^2 of d = x - center. Eight vectors join before they are widened. */
+FNN_INLINE void FNN_NAME(row_sums)(ptrdiff_t n, const T *x, T center, ptrdiff_t ahead,
+                                   double *sums) {
+    const V from = v_set1(-center), one = v_set1(1);
+    doubles sum = FNN_NAME(doubles_zero)(), square = sum;
+    ptrdiff_t i = 0;
+    for (; i + 8 * LANES <= n; i += 8 * LANES) {
+        V s[4], q[4];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            const T *p = x + i + 2 * k * LANES;
+            __builtin_prefetch(p + ahead, 0, 2);
+            __builtin_prefetch(p + LANES + ahead, 0, 2);
+            /* x * 1 - center, as there are fewer multiplications than additions */
+            V a = v_fma(v_load(p), one, from), b = v_fma(v_load(p + LANES), one, from);
+            s[k] = v_add(a, b);
+            q[k] = v_fma(b, b, v_mul(a, a));
+        }
+        FNN_NAME(doubles_add)(&sum, v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
+        FNN_NAME(doubles_fma)(&square, v_add(v_add(q[0], q[1]), v_add(q[2], q[3])));
+    }
+    for (; i < n; i += LANES) {
+        V d = v_fma(FNN_GET(x, i, n - i, i + LANES <= n), one, from);
+        d = i + LANES <= n ? d : v_sel(FNN_NAME(lanes_below)(n - i), d, v_zero());
+        FNN_NAME(doubles_add)(&sum, d);
+        FNN_NAME(doubles_fma)(&square, v_mul(d, d));
+    }
+    sums[0] = FNN_NAME(doubles_sum)(&sum);
+    sums[1] = FNN_NAME(doubles_sum)(&square);
+}
+
+/* Squares are rounded, so the center must be near the mean: the mean of the first vector
+ * nearly always is; where it is not, the sums say so, and are taken again. */
+static void FNN_NAME(moments_row)(ptrdiff_t n, const void *x_, ptrdiff_t ahead,
+                                  double *moments) {
+    const T *x = x_;
+    T center = n < LANES ? x[0] : v_hsum(v_load(x)) / LANES;
+    center = center - center == 0 ? center : 0; /* infinities have their mean */
+    double sums[2], off;
+    FNN_NAME(row_sums)(n, x, center, ahead, sums);
+    off = sums[0] * (sums[0] / (double)n); /* n (mean - center)^2 */
+    if (off > 2 * (sums[1] - off)) {
+        T mean = (T)((double)center + sums[0] / (double)n);
+        if (mean - mean == 0) {
+            center = mean;
+            FNN_NAME(row_sums)(n, x, center, ahead, sums);
+        }
+    }
+    moments[0] = (double)center;
+    moments[1] = sums[0];
+    moments[2] = sums[1];
+}
+
 static void FNN_NAME(normalise_row)(ptrdiff_t n, const void *x_, const void *weight,
                                     const void *bias, double center_, double scale_,
                                     double shift_, void *y_, bool stream) {

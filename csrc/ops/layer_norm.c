@@ -83,16 +83,16 @@ static int64_t grain(int64_t elements) {
 /* Of rows [lo, hi), at most ROWS. Their sums first: the square roots and divisions then
  * wait for nothing. */
 static void statistics(const job *j, int64_t lo, int64_t hi) {
-    double center[ROWS], sums[ROWS][2], n = (double)j->row;
+    const ptrdiff_t ahead = (hi - lo) * j->row;
+    double moments[ROWS][3], n = (double)j->row;
     for (int64_t r = lo; r < hi; r++) {
-        const char *x = j->x + r * j->row * j->size;
-        fnn_segments s = {.rows = 1, .n = j->row, .x = x, .ahead = (hi - lo) * j->row};
-        s.center = center[r - lo] = fnn_norm_center(x, j->dtype);
-        fnn_k->moments[FNN_F64(j->dtype)](&s, sums[r - lo]);
+        fnn_k->moments_row[FNN_F64(j->dtype)](j->row, j->x + r * j->row * j->size,
+                                              ahead, moments[r - lo]);
     }
     for (int64_t r = lo; r < hi; r++) {
-        j->mean[r] = fnn_norm_mean(center[r - lo], sums[r - lo], n);
-        j->rstd[r] = 1 / sqrt(fnn_norm_variance(sums[r - lo], n) + j->eps);
+        const double *m = moments[r - lo];
+        j->mean[r] = fnn_norm_mean(m[0], &m[1], n);
+        j->rstd[r] = 1 / sqrt(fnn_norm_variance(&m[1], n) + j->eps);
     }
 }
 
