@@ -210,6 +210,21 @@ def test_a_large_mean_costs_nothing(mean, spread, shape):
     assert np.abs(y - wanted).max() < 2e-6 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("n", [40, 1000, 5003])
+def test_what_comes_first_may_lie_far_from_the_rest(n):
+    """Where sums start from is a guess, and a bad one costs nothing."""
+    for first, rest in ((1e4, 1.0), (-300.0, 0.0), (1.0, 1e4)):
+        x = (rest + normal(3, n) * 0.1).astype(np.float32)
+        x[:, :16] = first
+        wanted = normed(x.astype(np.float64), 1)
+        y = F.layer_norm(fastnn.tensor(x), n).numpy()
+        assert np.abs(y - wanted).max() < 1e-6 * np.abs(wanted).max()
+        y = F.batch_norm(fastnn.tensor(x.reshape(1, 3, n)), None, None, training=True)
+        assert np.abs(y.numpy()[0] - wanted).max() < 1e-6 * np.abs(wanted).max()
+        y = F.batch_norm(fastnn.tensor(x.T.copy()), None, None, training=True).numpy()
+        assert np.abs(y.T - wanted).max() < 1e-6 * np.abs(wanted).max()
+
+
 def test_no_variance_is_bias():
     x = fastnn.full((4, 2, 3), 1234.5)
     b = fastnn.tensor([3.0, -1.0])

@@ -20,6 +20,12 @@ def _wild(*shape: int) -> Any:
     return x
 
 
+def _far_first(*shape: int) -> Any:
+    x = normal(*shape).copy()
+    x[:, :16] = 300
+    return x
+
+
 def _largest(x: Any, *_rest: Any) -> Any:
     """About the largest y; rounding x itself costs what its mean costs."""
     with np.errstate(all="ignore"):
@@ -192,6 +198,7 @@ ROWS["layer_norm"] = Row(
         Sample((normal(3, 0), None, None)),
         Sample((normal(3, 300) * 1e-3 + 1e3, *_parameters(300)), smooth=False),
         Sample((np.full((3, 5), 7.0), *_parameters(5)), smooth=False),
+        Sample((_far_first(3, 170), *_parameters(170)), smooth=False),
         Sample((_wild(3, 5), *_parameters(5)), smooth=False),
     ],
     big=[Sample((normal(130, 300), *_parameters(300)), rows=(0,))],
