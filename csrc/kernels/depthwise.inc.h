@@ -8,7 +8,9 @@
  * Each sum of the weight gradient is one chain a lane: blocks of LANES columns in their
  * order, down the rows in each. */
 
+#ifndef DW_INLINE
 #define DW_INLINE static inline __attribute__((always_inline, unused))
+#endif
 
 /* ---- between planes and scratch --------------------------------------------------- */
 

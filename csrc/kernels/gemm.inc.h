@@ -108,7 +108,9 @@
 #define GEMV_WIDEST 4, 3, 2, 1
 #endif
 
+#ifndef GEMM_INLINE
 #define GEMM_INLINE static inline __attribute__((always_inline, unused))
+#endif
 #define GEMM_APART static __attribute__((noinline))
 
 /* Accumulators of a tile: row i, vector v. Unused ones vanish. */
