@@ -18,14 +18,29 @@ class Ops(Protocol):
 
     def conv(
         self, x: Any, weight: str, bias: str | None, stride: int, padding: int
-    ) -> Any: ...
-    def batch_norm(self, x: Any, name: str, eps: float) -> Any: ...
-    def relu(self, x: Any) -> Any: ...
-    def max_pool(self, x: Any, size: int, stride: int, padding: int) -> Any: ...
-    def mean_pool(self, x: Any) -> Any: ...
-    def add(self, x: Any, y: Any) -> Any: ...
-    def flatten(self, x: Any) -> Any: ...
-    def linear(self, x: Any, weight: str, bias: str) -> Any: ...
+    ) -> Any:
+        """A convolution of (n, c, h, w)."""
+
+    def batch_norm(self, x: Any, name: str, eps: float) -> Any:
+        """Over dimension 1."""
+
+    def relu(self, x: Any) -> Any:
+        """max(0, x)."""
+
+    def max_pool(self, x: Any, size: int, stride: int, padding: int) -> Any:
+        """The largest of each window."""
+
+    def mean_pool(self, x: Any) -> Any:
+        """The mean of each plane."""
+
+    def add(self, x: Any, y: Any) -> Any:
+        """x + y."""
+
+    def flatten(self, x: Any) -> Any:
+        """All dimensions but the first made one."""
+
+    def linear(self, x: Any, weight: str, bias: str) -> Any:
+        """x weight^T + bias."""
 
 
 class Module:
