@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sizes.h"
+
 #define FNN_MAX_DIMS 8
 #define FNN_MAX_OUTPUTS 4
 #define FNN_MAX_ATTRS 8
@@ -21,6 +23,11 @@
 #define FNN_ERROR_LEN 512
 #define FNN_CPU_DEVICE 0
 #define FNN_N_DEVICES 1
+
+/* Bytes, up to whole lines of cache. */
+static inline int64_t fnn_aligned(int64_t bytes) {
+    return fnn_round_up(bytes, FNN_ALIGN);
+}
 
 /* ---- status ------------------------------------------------------------------------- */
 

@@ -305,9 +305,6 @@ typedef void (*fnn_finish_fn)(ptrdiff_t m, ptrdiff_t n, void *c, ptrdiff_t ldc,
 
 /* ---- convolution as a GEMM ------------------------------------------------------- */
 
-/* y[i] = x[i * step], i < n */
-typedef void (*fnn_conv_take_fn)(ptrdiff_t n, const void *x, ptrdiff_t step, void *y);
-
 /* Patches into a panel of B: y[p * width + l] for p < k and the l-th of all elements of the
  * runs, x[offset[p] + base[r] + i], i < length[r]. width is a multiple of the lanes; what
  * lies past the last run holds any value, also in a vector behind the panel. margin:
@@ -393,9 +390,9 @@ typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums)
 typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
 /* y[i y_row + j] = x[i x_row + j step], i < rows, j < n; for step 1, zeros follow up to a
  * whole vector. */
-typedef void (*fnn_depthwise_copy_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
-                                      ptrdiff_t x_row, ptrdiff_t step, void *y,
-                                      ptrdiff_t y_row);
+typedef void (*fnn_take_rows_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                 ptrdiff_t x_row, ptrdiff_t step, void *y,
+                                 ptrdiff_t y_row);
 /* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
 typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                       ptrdiff_t pitch);

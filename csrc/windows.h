@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "sizes.h"
+
 typedef struct {
     ptrdiff_t in, out, kernel, stride, padding, dilation;
     bool adaptive; /* then stride and dilation are 1, padding 0 */
@@ -27,11 +29,6 @@ typedef struct {
     double divisor;
     bool count_padding;
 } fnn_pool;
-
-/* Ceiling of a / b, b > 0. */
-static inline ptrdiff_t fnn_ceil_div(ptrdiff_t a, ptrdiff_t b) {
-    return a / b + (a % b > 0);
-}
 
 /* Where window o starts; its taps from *lo to *hi - 1 lie in the input. */
 static inline ptrdiff_t fnn_window(const fnn_axis *a, ptrdiff_t o, ptrdiff_t *lo,

@@ -30,7 +30,6 @@ typedef struct {
     /* Zeros before; may be negative, which crops. Those behind follow from oh and ow. */
     int64_t top, left;
     fnn_conv_epilogue epilogue; /* of forward and input */
-    bool prepared; /* Winograd, forward: weight is what fnn_winograd_filter made */
 } fnn_conv_args;
 
 /* Which algorithm computes a direction. The choice depends on dtype and on what a sample
@@ -56,13 +55,5 @@ FNN_CONV_ALGORITHM(implicit)
 FNN_CONV_ALGORITHM(winograd)
 FNN_CONV_ALGORITHM(depthwise)
 #undef FNN_CONV_ALGORITHM
-
-/* Winograd's filters of a forward layer, transformed once for many runs: how many bytes,
- * and the step itself. Of g it reads ci, co and threads. Four times the weight's size, so
- * that it pays where that is read from a cache, or where many tiles share it. */
-int64_t fnn_winograd_filter_bytes(const fnn_conv_args *g);
-void fnn_winograd_filter(const fnn_conv_args *g, const void *weight, void *u,
-                         void *workspace);
-int64_t fnn_winograd_filter_workspace(const fnn_conv_args *g);
 
 #endif

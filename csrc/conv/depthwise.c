@@ -52,33 +52,23 @@ typedef struct {
     char *workspace;
 } job;
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static ptrdiff_t up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
-/* a / b towards -inf, and the remainder in [0, b). */
-static ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) {
-    return a >= 0 ? a / b : -((b - 1 - a) / b);
+/* The remainder of a / b in [0, b). */
+static ptrdiff_t floor_mod(ptrdiff_t a, ptrdiff_t b) {
+    return a - fnn_floor_div(a, b) * b;
 }
-static ptrdiff_t floor_mod(ptrdiff_t a, ptrdiff_t b) { return a - floor_div(a, b) * b; }
 
 /* ---- the plan --------------------------------------------------------------------- */
 
 /* Forward and weight gradient, from x. Tap u reads at u dilation = phase + along stride.
  * Phases come round again after `period` taps; phase p of scratch is that of tap p. */
 static ptrdiff_t period(const axis *s) {
-    ptrdiff_t a = s->stride, b = s->dilation;
-    while (b != 0) {
-        const ptrdiff_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return s->stride / a;
+    return s->stride / fnn_gcd(s->stride, s->dilation);
 }
 
 /* Input gradient, from gy: result q stride + p takes gy[q + e] by tap u where
  * p + before - u dilation = e stride, so there is one p for each u. */
 static ptrdiff_t input_along(const axis *s, ptrdiff_t before, ptrdiff_t u) {
-    return -floor_div(u * s->dilation - before, s->results);
+    return -fnn_floor_div(u * s->dilation - before, s->results);
 }
 
 static axis plan_axis(bool input, ptrdiff_t x, ptrdiff_t y, ptrdiff_t taps,
@@ -86,7 +76,7 @@ static axis plan_axis(bool input, ptrdiff_t x, ptrdiff_t y, ptrdiff_t taps,
     axis s = {.taps = taps, .dilation = dilation};
     if (input) {
         s.source = y;
-        s.grid = (x + stride - 1) / stride;
+        s.grid = fnn_ceil_div(x, stride);
         s.stride = s.phases = 1;
         s.results = stride;
         s.from = input_along(&s, before, taps - 1);
@@ -95,7 +85,7 @@ static axis plan_axis(bool input, ptrdiff_t x, ptrdiff_t y, ptrdiff_t taps,
         s.source = x;
         s.grid = y;
         s.stride = stride;
-        s.phases = least(taps, period(&s));
+        s.phases = fnn_min64(taps, period(&s));
         s.results = 1;
         s.from = -before;
         s.halo = (taps - 1) * dilation / stride;
@@ -117,27 +107,28 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
 
     /* Scratch. Data lie aligned where a row is copied as it is; the zeros behind a row are
      * those before the next. */
-    c->tile = least(c->grid, TILE_COLS);
-    c->tiles = c->tile > 0 ? (c->grid + c->tile - 1) / c->tile : 0;
+    c->tile = fnn_min64(c->grid, TILE_COLS);
+    c->tiles = c->tile > 0 ? fnn_ceil_div(c->grid, c->tile) : 0;
     const ptrdiff_t width = c->tile + c->halo, before = -c->from,
                     after = width - before - c->source;
-    j->pitch = up(width, j->lanes);
+    j->pitch = fnn_round_up(width, j->lanes);
     if (c->tiles == 1 && c->stride == 1 && before > 0 && after > 0) {
-        j->pitch = up(width - least(before, after), j->lanes);
-        j->origin = up(before, j->lanes) - before;
+        j->pitch = fnn_round_up(width - fnn_min64(before, after), j->lanes);
+        j->origin = fnn_round_up(before, j->lanes) - before;
     }
     j->row = c->phases * j->pitch;
     c->apart = j->pitch;
     const ptrdiff_t fit = TILE_BYTES / (r->phases * j->row * j->size + 1) - r->halo;
-    r->tile = least(r->grid, most(fit, most(4, r->halo)));
-    r->tiles = r->tile > 0 ? (r->grid + r->tile - 1) / r->tile : 0;
+    r->tile = fnn_min64(r->grid, fnn_max64(fit, fnn_max64(4, r->halo)));
+    r->tiles = r->tile > 0 ? fnn_ceil_div(r->grid, r->tile) : 0;
     if (r->tiles > 1) { /* alike, and whole groups of four rows */
-        r->tile = up((r->grid + r->tiles - 1) / r->tiles, 4);
-        r->tiles = (r->grid + r->tile - 1) / r->tile;
+        r->tile = fnn_round_up(fnn_ceil_div(r->grid, r->tiles), 4);
+        r->tiles = fnn_ceil_div(r->grid, r->tile);
     }
     r->apart = (r->tile + r->halo) * j->row;
     j->scratch =
-        up(r->phases * r->apart + j->origin + 2 * j->lanes, j->lanes) * j->size;
+        fnn_round_up(r->phases * r->apart + j->origin + 2 * j->lanes, j->lanes) *
+        j->size;
 
     const ptrdiff_t tiles = r->tiles * c->tiles;
     if (way == FNN_CONV_WEIGHT) {
@@ -145,23 +136,24 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
         j->sums = j->multiplier * j->taps * FNN_ALIGN;
     } else {
         j->units = g->n * g->ci * tiles * (input ? 1 : j->multiplier);
-        j->order = up(j->taps * j->size, FNN_ALIGN);
+        j->order = fnn_round_up(j->taps * j->size, FNN_ALIGN);
     }
     if (input && c->results > 1) {
-        j->parts = c->results * r->tile * up(c->tile, j->lanes) * j->size;
+        j->parts = c->results * r->tile * fnn_round_up(c->tile, j->lanes) * j->size;
     }
-    j->slice = j->scratch + j->parts + j->sums + j->order +
-               up((r->phases + c->phases) * (ptrdiff_t)sizeof(extent), FNN_ALIGN);
+    j->slice =
+        j->scratch + j->parts + j->sums + j->order +
+        fnn_round_up((r->phases + c->phases) * (ptrdiff_t)sizeof(extent), FNN_ALIGN);
     const double work = (double)g->n * g->co * g->oh * g->ow * j->taps;
-    j->pieces = least(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
+    j->pieces = fnn_min64(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
     j->pieces = work < (double)GRAIN_WORK * j->pieces ? (ptrdiff_t)(work / GRAIN_WORK)
                                                       : j->pieces;
-    j->pieces = most(1, j->pieces);
+    j->pieces = fnn_max64(1, j->pieces);
 }
 
 static ptrdiff_t table_length(const axis *s) { return 2 * s->taps + s->results + 1; }
 static ptrdiff_t table_bytes(const job *j) {
-    return up(
+    return fnn_round_up(
         (table_length(&j->r) + table_length(&j->c)) * (ptrdiff_t)sizeof(ptrdiff_t),
         FNN_ALIGN);
 }
@@ -222,10 +214,10 @@ static void clip(const axis *s, ptrdiff_t start, ptrdiff_t wide, ptrdiff_t step,
                  extent *e) {
     for (ptrdiff_t p = 0; p < s->phases; p++) {
         const ptrdiff_t at = s->from + p * s->dilation % s->stride + start * s->stride;
-        const ptrdiff_t first = at < 0 ? (-at + s->stride - 1) / s->stride : 0;
+        const ptrdiff_t first = at < 0 ? fnn_ceil_div(-at, s->stride) : 0;
         const ptrdiff_t left = s->source - at; /* to the end */
-        const ptrdiff_t end = left > 0 ? (left + s->stride - 1) / s->stride : 0;
-        e[p].count = most(0, least(s->tile + s->halo, end) - first);
+        const ptrdiff_t end = left > 0 ? fnn_ceil_div(left, s->stride) : 0;
+        e[p].count = fnn_max64(0, fnn_min64(s->tile + s->halo, end) - first);
         e[p].x = (at + first * s->stride) * wide;
         e[p].y = p * s->apart + first * step;
     }
@@ -235,7 +227,7 @@ static void clip(const axis *s, ptrdiff_t start, ptrdiff_t wide, ptrdiff_t step,
 static void load_window(piece *p, const char *plane, ptrdiff_t r0, ptrdiff_t c0) {
     const job *j = p->j;
     const axis *r = &j->r, *c = &j->c;
-    const fnn_depthwise_copy_fn copy = fnn_k->depthwise_copy[FNN_F64(j->g->dtype)];
+    const fnn_take_rows_fn copy = fnn_k->take_rows[FNN_F64(j->g->dtype)];
     if (p->r0 != r0 || p->c0 != c0) {
         memset(p->scratch, 0, (size_t)j->scratch);
         p->r0 = r0;
@@ -365,8 +357,8 @@ static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
             load_window(p, j->a + (at.b * g->ci + at.c) * x_plane * j->size, r0, c0);
         }
         t.w = j->b + o * j->taps * j->size; /* in order as they are */
-        t.rows = least(j->r.tile, g->oh - r0);
-        t.cols = least(j->c.tile, g->ow - c0);
+        t.rows = fnn_min64(j->r.tile, g->oh - r0);
+        t.cols = fnn_min64(j->c.tile, g->ow - c0);
         t.y = j->result + y * j->size;
         set_epilogue(j, &t, o, y);
         fnn_k->depthwise[FNN_F64(g->dtype)](&t);
@@ -387,12 +379,12 @@ static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdi
     if (j->c.results == 1) {
         t.y = j->result + at * j->size;
         t.y_row = g->sh * g->w;
-        t.cols = least(j->c.tile, g->w - c0);
+        t.cols = fnn_min64(j->c.tile, g->w - c0);
         if (m == j->multiplier - 1) {
             set_epilogue(j, &t, o / j->multiplier, at);
         }
     } else { /* whole vectors: there is room */
-        t.cols = up(j->c.tile, j->lanes);
+        t.cols = fnn_round_up(j->c.tile, j->lanes);
         t.y_row = j->c.results * t.cols;
         t.y = p->parts + pc * t.cols * j->size;
     }
@@ -417,10 +409,10 @@ static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
         }
     }
     if (c->results > 1) {
-        const ptrdiff_t pitch = up(c->tile, j->lanes);
+        const ptrdiff_t pitch = fnn_round_up(c->tile, j->lanes);
         fnn_depthwise_taps t = {
             .rows = rows,
-            .cols = least(c->tile * c->results, g->w - c0 * c->results),
+            .cols = fnn_min64(c->tile * c->results, g->w - c0 * c->results),
             .x = p->parts,
             .x_row = c->results * pitch,
             .y = j->result + to * j->size,
@@ -438,7 +430,7 @@ static void input(const job *j, piece *p, int64_t lo, int64_t hi) {
     for (int64_t unit = lo; unit < hi; unit++, go_on(j, &at)) {
         const ptrdiff_t plane = (at.b * g->ci + at.c) * g->h * g->w;
         const ptrdiff_t top = at.r * r->tile * r->results; /* and rows of all phases */
-        const ptrdiff_t height = least(r->tile * r->results, g->h - top);
+        const ptrdiff_t height = fnn_min64(r->tile * r->results, g->h - top);
         for (ptrdiff_t pr = 0; pr < r->results && pr < height; pr++) {
             const ptrdiff_t rows =
                 r->results == 1 ? height : (height - pr + r->results - 1) / r->results;
@@ -459,15 +451,15 @@ static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
     t.y_row = g->ow;
     for (int64_t o = lo; o < hi;) {
         const ptrdiff_t c = o / j->multiplier;
-        const ptrdiff_t end = least(hi, (c + 1) * j->multiplier);
+        const ptrdiff_t end = fnn_min64(hi, (c + 1) * j->multiplier);
         memset(p->sums, 0, (size_t)((end - o) * j->taps * FNN_ALIGN));
         for (ptrdiff_t b = 0; b < g->n; b++) {
             const char *x = j->a + (b * g->ci + c) * x_plane * j->size;
             for (ptrdiff_t r0 = 0; r0 < g->oh; r0 += j->r.tile) {
                 for (ptrdiff_t c0 = 0; c0 < g->ow; c0 += j->c.tile) {
                     load_window(p, x, r0, c0);
-                    t.rows = least(j->r.tile, g->oh - r0);
-                    t.cols = least(j->c.tile, g->ow - c0);
+                    t.rows = fnn_min64(j->r.tile, g->oh - r0);
+                    t.cols = fnn_min64(j->c.tile, g->ow - c0);
                     for (ptrdiff_t k = o; k < end; k++) {
                         const ptrdiff_t at =
                             (b * g->co + k) * y_plane + r0 * g->ow + c0;

@@ -35,13 +35,6 @@ typedef struct {
     char *y, *workspace;
 } job;
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-static ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return ceil_div(a, b) * b; }
-static ptrdiff_t even_start(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i) {
-    return n / parts * i + least(i, n % parts);
-}
-
 /* ---- planning ------------------------------------------------------------------- */
 
 /* Pieces of rows of results and of the weight, at least `parts`, so that the largest is
@@ -50,22 +43,23 @@ static void cut(job *j, ptrdiff_t parts) {
     const ptrdiff_t limit = fnn_gemm_band(j->size);
     const double packing = 8; /* multiply-adds that packing a number is worth */
     double best = INFINITY;
-    for (ptrdiff_t rows = 1; rows <= least(parts, j->total); rows++) {
-        const ptrdiff_t tiles = ceil_div(j->m, j->kernel->mr);
-        ptrdiff_t m_parts = least(ceil_div(parts, rows), tiles);
-        m_parts = ceil_div(j->m, limit) > m_parts ? ceil_div(j->m, limit) : m_parts;
-        const double m = (double)ceil_div(j->m, m_parts);
+    for (ptrdiff_t rows = 1; rows <= fnn_min64(parts, j->total); rows++) {
+        const ptrdiff_t tiles = fnn_ceil_div(j->m, j->kernel->mr);
+        ptrdiff_t m_parts = fnn_min64(fnn_ceil_div(parts, rows), tiles);
+        m_parts =
+            fnn_ceil_div(j->m, limit) > m_parts ? fnn_ceil_div(j->m, limit) : m_parts;
+        const double m = (double)fnn_ceil_div(j->m, m_parts);
         const double pixels =
-            (double)round_up(ceil_div(j->total, rows) * j->walk.cols, j->nr);
+            (double)fnn_round_up(fnn_ceil_div(j->total, rows) * j->walk.cols, j->nr);
         const double cost =
-            (m + packing) * pixels * (double)ceil_div(m_parts * rows, parts);
+            (m + packing) * pixels * (double)fnn_ceil_div(m_parts * rows, parts);
         if (cost < best) {
             best = cost;
             j->row_parts = rows;
             j->m_parts = m_parts;
         }
     }
-    j->m_most = ceil_div(j->m, j->m_parts);
+    j->m_most = fnn_ceil_div(j->m, j->m_parts);
 }
 
 /* Channels that the k-blocks of one pass may touch. */
@@ -73,12 +67,12 @@ static ptrdiff_t pass_channels(const job *j) {
     if (j->walk.taps == 0) {
         return 0;
     }
-    return least(j->walk.channels, j->depth * FNN_GEMM_KC / j->walk.taps + 2);
+    return fnn_min64(j->walk.channels, j->depth * FNN_GEMM_KC / j->walk.taps + 2);
 }
 
 static ptrdiff_t sums_bytes(const job *j, ptrdiff_t rows) {
     const ptrdiff_t panels =
-        j->depth < j->blocks ? ceil_div(rows * j->walk.cols, j->nr) : 1;
+        j->depth < j->blocks ? fnn_ceil_div(rows * j->walk.cols, j->nr) : 1;
     return panels * j->m_most * j->nr * j->size;
 }
 
@@ -89,7 +83,7 @@ static ptrdiff_t planes_bytes(const job *j, ptrdiff_t rows) {
 /* As many rows as keep planes in a quarter of L2, and sums in bounds; then those of them
  * that leave the least of the last panel empty. */
 static void choose_band(job *j) {
-    const ptrdiff_t l2 = fnn_gemm_l2(), rows = ceil_div(j->total, j->row_parts);
+    const ptrdiff_t l2 = fnn_gemm_l2(), rows = fnn_ceil_div(j->total, j->row_parts);
     ptrdiff_t low = 1, high = rows;
     while (low < high) {
         const ptrdiff_t mid = (low + high + 1) / 2;
@@ -102,10 +96,11 @@ static void choose_band(job *j) {
     j->band = low;
     double best = 0;
     for (ptrdiff_t r = low; r > low / 2; r--) {
-        const ptrdiff_t bands = ceil_div(rows, r), last = rows - (bands - 1) * r;
-        const double used = (double)(rows * j->walk.cols) /
-                            (double)((bands - 1) * round_up(r * j->walk.cols, j->nr) +
-                                     round_up(last * j->walk.cols, j->nr));
+        const ptrdiff_t bands = fnn_ceil_div(rows, r), last = rows - (bands - 1) * r;
+        const double used =
+            (double)(rows * j->walk.cols) /
+            (double)((bands - 1) * fnn_round_up(r * j->walk.cols, j->nr) +
+                     fnn_round_up(last * j->walk.cols, j->nr));
         if (used > best + 1e-3) {
             best = used;
             j->band = r;
@@ -125,7 +120,7 @@ static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way,
     fnn_walk_set(&j->walk, g, way, which);
     j->m = (way == FNN_CONV_INPUT ? g->ci : g->co) / g->groups;
     j->k = j->walk.channels * j->walk.taps;
-    j->blocks = ceil_div(j->k, FNN_GEMM_KC);
+    j->blocks = fnn_ceil_div(j->k, FNN_GEMM_KC);
     j->total = j->walk.images * j->walk.rows;
     if (j->m == 0 || j->total == 0 || j->walk.cols == 0) {
         return false;
@@ -134,20 +129,22 @@ static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way,
                         (double)j->walk.cols * (double)g->groups;
     const ptrdiff_t threads = g->threads > 0 ? g->threads : fnn_num_threads();
     j->workers = work < FNN_GEMM_SERIAL ? 1 : threads;
-    cut(j, ceil_div(j->workers, g->groups));
-    j->workers = least(j->workers, g->groups * j->row_parts * j->m_parts);
+    cut(j, fnn_ceil_div(j->workers, g->groups));
+    j->workers = fnn_min64(j->workers, g->groups * j->row_parts * j->m_parts);
     j->depth = fnn_gemm_band(j->size) / j->m_most;
-    j->depth = j->depth > 1 ? least(j->depth, j->blocks) : 1;
+    j->depth = j->depth > 1 ? fnn_min64(j->depth, j->blocks) : 1;
     choose_band(j);
 
-    const ptrdiff_t kc = least(j->k, FNN_GEMM_KC);
-    j->block_bytes = round_up(j->m_most * kc * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
-    j->planes_bytes = round_up(planes_bytes(j, j->band) + FNN_CONV_MARGIN, FNN_ALIGN);
-    j->panel_bytes = round_up(kc * j->nr * j->size + FNN_CONV_MARGIN, FNN_ALIGN);
-    j->sums_bytes = round_up(sums_bytes(j, j->band), FNN_ALIGN);
+    const ptrdiff_t kc = fnn_min64(j->k, FNN_GEMM_KC);
+    j->block_bytes =
+        fnn_round_up(j->m_most * kc * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
+    j->planes_bytes =
+        fnn_round_up(planes_bytes(j, j->band) + FNN_CONV_MARGIN, FNN_ALIGN);
+    j->panel_bytes = fnn_round_up(kc * j->nr * j->size + FNN_CONV_MARGIN, FNN_ALIGN);
+    j->sums_bytes = fnn_round_up(sums_bytes(j, j->band), FNN_ALIGN);
     j->slice = j->planes_bytes + j->panel_bytes + j->sums_bytes +
-               round_up(2 * j->nr * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
-    j->weights_at = round_up(j->k * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
+               fnn_round_up(2 * j->nr * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
+    j->weights_at = fnn_round_up(j->k * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
     j->slices_at = j->weights_at + g->groups * j->m_parts * j->blocks * j->block_bytes;
     j->bytes = j->slices_at + j->workers * j->slice;
     return true;
@@ -167,13 +164,13 @@ static void pack_flipped(const job *j, ptrdiff_t m, ptrdiff_t k0, ptrdiff_t k,
                          const char *weight, char *to) {
     const fnn_walk *walk = &j->walk;
     const ptrdiff_t area = j->g->kh * j->g->kw, channel = j->m * area;
-    const ptrdiff_t tiles = ceil_div(m, j->kernel->mr);
+    const ptrdiff_t tiles = fnn_ceil_div(m, j->kernel->mr);
     if (area == 1) {
         j->kernel->pack_a(m, tiles, k, weight + k0 * channel * j->size, 1, channel, to);
         return;
     }
     for (ptrdiff_t t = 0, i0 = 0; t < tiles; t++) {
-        const ptrdiff_t h = even_start(m, tiles, t + 1) - i0;
+        const ptrdiff_t h = fnn_even_start(m, tiles, t + 1) - i0;
         for (ptrdiff_t p = 0; p < k; p++) {
             const ptrdiff_t c = (k0 + p) / walk->taps, tap = (k0 + p) % walk->taps;
             const ptrdiff_t u = walk->u.first + tap / walk->v.count * walk->u.step;
@@ -203,13 +200,13 @@ static void pack_blocks(void *context, int64_t lo, int64_t hi) {
     for (ptrdiff_t i = lo; i < hi; i++) {
         const ptrdiff_t block = i % j->blocks, part = i / j->blocks % j->m_parts;
         const ptrdiff_t group = i / j->blocks / j->m_parts;
-        const ptrdiff_t m0 = even_start(j->m, j->m_parts, part);
-        const ptrdiff_t m = even_start(j->m, j->m_parts, part + 1) - m0;
-        const ptrdiff_t k0 = block * FNN_GEMM_KC, k = least(j->k - k0, FNN_GEMM_KC);
+        const ptrdiff_t m0 = fnn_even_start(j->m, j->m_parts, part);
+        const ptrdiff_t m = fnn_even_start(j->m, j->m_parts, part + 1) - m0;
+        const ptrdiff_t k0 = block * FNN_GEMM_KC, k = fnn_min64(j->k - k0, FNN_GEMM_KC);
         char *to = packed(j, group, part, block);
         if (j->way == FNN_CONV_FORWARD) {
             const char *from = j->weight + ((group * j->m + m0) * j->k + k0) * j->size;
-            j->kernel->pack_a(m, ceil_div(m, j->kernel->mr), k, from, j->k, 1, to);
+            j->kernel->pack_a(m, fnn_ceil_div(m, j->kernel->mr), k, from, j->k, 1, to);
         } else {
             const ptrdiff_t first = group * j->walk.channels * j->m + m0;
             pack_flipped(j, m, k0, k, j->weight + first * area * j->size, to);
@@ -228,20 +225,20 @@ typedef struct {
 /* All rows of the weight against one packed panel: sums[i * ld + l]. */
 static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n,
                       char *sums, ptrdiff_t ld) {
-    const ptrdiff_t tiles = ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
+    const ptrdiff_t tiles = fnn_ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
-    fnn_tile t = {.k = least(j->k - k0, FNN_GEMM_KC),
+    fnn_tile t = {.k = fnn_min64(j->k - k0, FNN_GEMM_KC),
                   .n = n,
                   .a_row = 1,
                   .b = x->panel,
-                  .b_k = round_up(n, j->kernel->lanes),
+                  .b_k = fnn_round_up(n, j->kernel->lanes),
                   .b_col = 1,
                   .ldc = ld,
                   .first = block == 0,
                   .packed = true,
                   .b_padded = true};
     for (ptrdiff_t i = 0, at = 0; i < tiles; i++) {
-        t.m = even_start(x->m, tiles, i + 1) - at;
+        t.m = fnn_even_start(x->m, tiles, i + 1) - at;
         t.a = a + at * t.k * j->size;
         t.a_k = t.m;
         t.c = sums + at * ld * j->size;
@@ -273,7 +270,7 @@ static void finish(const job *j, const piece *x, const fnn_band *band, ptrdiff_t
                          .epilogue = &j->g->epilogue};
     while (n > 0) {
         const ptrdiff_t image = row / walk->rows, q = row % walk->rows;
-        f.n = least(n, (is_whole(walk) ? walk->rows - q : 1) * walk->cols - col);
+        f.n = fnn_min64(n, (is_whole(walk) ? walk->rows - q : 1) * walk->cols - col);
         f.at = (image * channels + channel) * walk->out_image +
                (walk->top + q * walk->step_h) * walk->out_w + walk->left +
                col * walk->step_w;
@@ -301,8 +298,7 @@ static char *in_place(const job *j, const piece *x, const fnn_band *band,
     return j->y + (channel * area + at % area) * j->size;
 }
 
-static bool has_epilogue(const job *j) {
-    const fnn_conv_epilogue *e = &j->g->epilogue;
+static bool has_epilogue(const fnn_conv_epilogue *e) {
     return e->bias != NULL || e->scale != NULL || e->residual != NULL ||
            e->act != FNN_ACT_NONE;
 }
@@ -315,16 +311,16 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
     fnn_conv_pack pack = {.base = x->base, .length = x->length, .y = x->panel};
     ptrdiff_t b0 = 0;
     do {
-        const ptrdiff_t b1 = least(b0 + j->depth, j->blocks);
-        const ptrdiff_t k1 = least(b1 * FNN_GEMM_KC, j->k);
+        const ptrdiff_t b1 = fnn_min64(b0 + j->depth, j->blocks);
+        const ptrdiff_t k1 = fnn_min64(b1 * FNN_GEMM_KC, j->k);
         if (j->k > 0) {
             fnn_band_fill(&band, walk, first, rows, j->band, j->x, x->group,
-                          b0 * FNN_GEMM_KC / walk->taps, ceil_div(k1, walk->taps),
+                          b0 * FNN_GEMM_KC / walk->taps, fnn_ceil_div(k1, walk->taps),
                           x->planes);
         }
         char *sums = x->sums;
         for (ptrdiff_t p = 0; p < pixels; p += nr) {
-            const ptrdiff_t n = least(pixels - p, nr);
+            const ptrdiff_t n = fnn_min64(pixels - p, nr);
             if (j->k == 0) {
                 memset(sums, 0, (size_t)(x->m * nr * j->size));
             } else {
@@ -332,8 +328,8 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
             }
             char *there = in_place(j, x, &band, p, n);
             for (ptrdiff_t b = b0; b < b1; b++) {
-                pack.k = least(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
-                pack.width = round_up(n, j->kernel->lanes);
+                pack.k = fnn_min64(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
+                pack.width = fnn_round_up(n, j->kernel->lanes);
                 pack.offset = offset + b * FNN_GEMM_KC;
                 pack.x = band.source;
                 pack.margin = band.margin > 0;
@@ -341,7 +337,7 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
                 run_tiles(j, x, b, n, there == NULL ? sums : there,
                           there == NULL ? nr : walk->out_image);
             }
-            if (b1 == j->blocks && (there == NULL || has_epilogue(j))) {
+            if (b1 == j->blocks && (there == NULL || has_epilogue(&j->g->epilogue))) {
                 finish(j, x, &band, p, n, there == NULL ? sums : NULL);
             }
             sums += j->depth < j->blocks ? x->m * nr * j->size : 0;
@@ -359,17 +355,17 @@ static void run_workers(void *context, int64_t lo, int64_t hi) {
         x.sums = x.panel + j->panel_bytes;
         x.base = (ptrdiff_t *)(void *)(x.sums + j->sums_bytes);
         x.length = x.base + j->nr;
-        for (ptrdiff_t i = even_start(pieces, j->workers, worker);
-             i < even_start(pieces, j->workers, worker + 1); i++) {
+        for (ptrdiff_t i = fnn_even_start(pieces, j->workers, worker);
+             i < fnn_even_start(pieces, j->workers, worker + 1); i++) {
             const ptrdiff_t rows = i % j->row_parts;
             x.part = i / j->row_parts % j->m_parts;
             x.group = i / j->row_parts / j->m_parts;
-            x.m0 = even_start(j->m, j->m_parts, x.part);
-            x.m = even_start(j->m, j->m_parts, x.part + 1) - x.m0;
-            const ptrdiff_t end = even_start(j->total, j->row_parts, rows + 1);
-            for (ptrdiff_t r = even_start(j->total, j->row_parts, rows); r < end;
+            x.m0 = fnn_even_start(j->m, j->m_parts, x.part);
+            x.m = fnn_even_start(j->m, j->m_parts, x.part + 1) - x.m0;
+            const ptrdiff_t end = fnn_even_start(j->total, j->row_parts, rows + 1);
+            for (ptrdiff_t r = fnn_even_start(j->total, j->row_parts, rows); r < end;
                  r += j->band) {
-                run_band(j, &x, r, least(end - r, j->band));
+                run_band(j, &x, r, fnn_min64(end - r, j->band));
             }
         }
     }
@@ -398,12 +394,13 @@ static void clear(void *result, int64_t lo, int64_t hi) {
 /* Where some results have no taps and nothing follows the sum, sets all to 0 at once;
  * returns whether. */
 static bool set_zeros(const fnn_conv_args *g, fnn_conv_direction way, void *result) {
-    for (ptrdiff_t i = 0; i < fnn_walks(g, way); i++) {
-        job j;
-        if (plan(&j, g, way, i) && j.k == 0 && !has_epilogue(&j)) {
-            const ptrdiff_t channels = j.m * g->groups * j.walk.images;
-            fnn_parallel_for(channels * j.walk.out_image * j.size, 1 << 20, clear,
-                             result);
+    for (ptrdiff_t i = 0; !has_epilogue(&g->epilogue) && i < fnn_walks(g, way); i++) {
+        fnn_walk walk;
+        fnn_walk_set(&walk, g, way, i);
+        if (walk.channels * walk.taps == 0) {
+            const ptrdiff_t channels = way == FNN_CONV_INPUT ? g->ci : g->co;
+            fnn_parallel_for(walk.images * channels * walk.out_image * walk.size,
+                             1 << 20, clear, result);
             return true;
         }
     }

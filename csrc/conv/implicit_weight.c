@@ -28,13 +28,6 @@ typedef struct {
     char *gw, *workspace;
 } job;
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-static ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return ceil_div(a, b) * b; }
-static ptrdiff_t even_start(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i) {
-    return n / parts * i + least(i, n % parts);
-}
-
 /* ---- planning ------------------------------------------------------------------- */
 
 /* Blocks of pixels: part of the bits contract, so only the image's shape counts. */
@@ -43,14 +36,14 @@ static void choose_blocks(job *j) {
     j->together = j->per_image = j->per_row = 1;
     if (walk->rows * walk->cols <= FNN_GEMM_KC) {
         j->together = FNN_GEMM_KC / (walk->rows * walk->cols);
-        j->bands = ceil_div(walk->images, j->together);
-        j->band = least(walk->images, j->together) * walk->rows;
+        j->bands = fnn_ceil_div(walk->images, j->together);
+        j->band = fnn_min64(walk->images, j->together) * walk->rows;
     } else {
         const ptrdiff_t rows = walk->cols < FNN_GEMM_KC ? FNN_GEMM_KC / walk->cols : 1;
-        j->per_row = ceil_div(walk->cols, FNN_GEMM_KC);
-        j->per_image = ceil_div(walk->rows, rows);
+        j->per_row = fnn_ceil_div(walk->cols, FNN_GEMM_KC);
+        j->per_image = fnn_ceil_div(walk->rows, rows);
         j->bands = walk->images * j->per_image;
-        j->band = ceil_div(walk->rows, j->per_image);
+        j->band = fnn_ceil_div(walk->rows, j->per_image);
     }
 }
 
@@ -58,11 +51,11 @@ static void choose_blocks(job *j) {
  * pack. */
 static void cut(job *j, ptrdiff_t parts) {
     double best = INFINITY;
-    const ptrdiff_t panels = ceil_div(j->co, j->nr);
-    for (ptrdiff_t o = 1; o <= least(parts, panels); o++) {
-        const ptrdiff_t c = least(ceil_div(parts, o), j->channels);
-        const double m = (double)(ceil_div(j->channels, c) * j->walk.taps);
-        const double n = (double)(ceil_div(panels, o) * j->nr);
+    const ptrdiff_t panels = fnn_ceil_div(j->co, j->nr);
+    for (ptrdiff_t o = 1; o <= fnn_min64(parts, panels); o++) {
+        const ptrdiff_t c = fnn_min64(fnn_ceil_div(parts, o), j->channels);
+        const double m = (double)(fnn_ceil_div(j->channels, c) * j->walk.taps);
+        const double n = (double)(fnn_ceil_div(panels, o) * j->nr);
         const double cost = m * n + 24 * n + 4 * m;
         if (cost < best) {
             best = cost;
@@ -70,8 +63,8 @@ static void cut(job *j, ptrdiff_t parts) {
             j->c_parts = c;
         }
     }
-    j->c_most = ceil_div(j->channels, j->c_parts);
-    j->o_most = least(j->co, ceil_div(panels, j->o_parts) * j->nr);
+    j->c_most = fnn_ceil_div(j->channels, j->c_parts);
+    j->o_most = fnn_min64(j->co, fnn_ceil_div(panels, j->o_parts) * j->nr);
 }
 
 static bool plan(job *j, const fnn_conv_args *g) {
@@ -90,20 +83,20 @@ static bool plan(job *j, const fnn_conv_args *g) {
                         (double)(walk->images * walk->rows) * (double)walk->cols;
     const ptrdiff_t threads = g->threads > 0 ? g->threads : fnn_num_threads();
     j->workers = work < FNN_GEMM_SERIAL ? 1 : threads;
-    cut(j, ceil_div(j->workers, g->groups));
-    j->workers = least(j->workers, g->groups * j->c_parts * j->o_parts);
+    cut(j, fnn_ceil_div(j->workers, g->groups));
+    j->workers = fnn_min64(j->workers, g->groups * j->c_parts * j->o_parts);
 
-    const ptrdiff_t block = least(j->band * walk->cols, FNN_GEMM_KC);
-    const ptrdiff_t cols = round_up(j->o_most, j->nr);
-    j->planes_bytes = round_up(
+    const ptrdiff_t block = fnn_min64(j->band * walk->cols, FNN_GEMM_KC);
+    const ptrdiff_t cols = fnn_round_up(j->o_most, j->nr);
+    j->planes_bytes = fnn_round_up(
         fnn_band_channel(walk, j->band) * j->c_most * j->size + FNN_CONV_MARGIN,
         FNN_ALIGN);
-    j->panel_bytes = round_up(block * j->nr * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
-    j->sums_bytes = round_up(j->c_most * walk->taps * cols * j->size, FNN_ALIGN);
+    j->panel_bytes = fnn_round_up(block * j->nr * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
+    j->sums_bytes = fnn_round_up(j->c_most * walk->taps * cols * j->size, FNN_ALIGN);
     j->slice = j->planes_bytes + j->panel_bytes + j->sums_bytes +
-               round_up(2 * block * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
-    j->slices_at =
-        round_up(j->channels * walk->taps * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
+               fnn_round_up(2 * block * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
+    j->slices_at = fnn_round_up(j->channels * walk->taps * (ptrdiff_t)sizeof(ptrdiff_t),
+                                FNN_ALIGN);
     j->bytes = j->slices_at + j->workers * j->slice;
     return true;
 }
@@ -120,13 +113,13 @@ typedef struct {
 /* gy of channels [o, o + n) at the pixels [pixel, pixel + count) of a band: a panel. */
 static void pack_panel(const job *j, const piece *x, const fnn_band *band, ptrdiff_t o,
                        ptrdiff_t n, ptrdiff_t pixel, ptrdiff_t count) {
-    const ptrdiff_t area = j->walk.out_image, width = round_up(n, j->kernel->lanes);
+    const ptrdiff_t area = j->walk.out_image, width = fnn_round_up(n, j->kernel->lanes);
     ptrdiff_t at =
         band->first * j->walk.cols + pixel; /* among the pixels of all images */
     char *to = x->panel;
     while (count > 0) {
         const ptrdiff_t image = at / area, first = at % area;
-        const ptrdiff_t k = least(count, area - first);
+        const ptrdiff_t k = fnn_min64(count, area - first);
         const ptrdiff_t channel = image * j->g->co + x->group * j->co + o;
         j->kernel->pack_b(n, k, j->gy + (channel * area + first) * j->size, 1, area,
                           to);
@@ -139,7 +132,7 @@ static void pack_panel(const job *j, const piece *x, const fnn_band *band, ptrdi
 static void run_block(const job *j, const piece *x, const fnn_band *band, bool first,
                       ptrdiff_t pixel, ptrdiff_t count) {
     const ptrdiff_t rows = (x->c1 - x->c0) * j->walk.taps;
-    const ptrdiff_t tiles = ceil_div(rows, j->kernel->mr);
+    const ptrdiff_t tiles = fnn_ceil_div(rows, j->kernel->mr);
     const ptrdiff_t *offset = (const ptrdiff_t *)(const void *)j->workspace;
     fnn_conv_rows t = {.runs = fnn_band_runs(band, pixel, count, x->base, x->length),
                        .base = x->base,
@@ -149,11 +142,11 @@ static void run_block(const job *j, const piece *x, const fnn_band *band, bool f
                        .ldc = x->ld,
                        .first = first};
     for (ptrdiff_t o = x->o0; o < x->o1; o += j->nr) {
-        t.n = least(x->o1 - o, j->nr);
+        t.n = fnn_min64(x->o1 - o, j->nr);
         pack_panel(j, x, band, o, t.n, pixel, count);
         for (ptrdiff_t i = 0; i < tiles; i++) {
-            const ptrdiff_t row = even_start(rows, tiles, i);
-            t.m = even_start(rows, tiles, i + 1) - row;
+            const ptrdiff_t row = fnn_even_start(rows, tiles, i);
+            t.m = fnn_even_start(rows, tiles, i + 1) - row;
             t.row = offset + x->c0 * j->walk.taps + row;
             t.c = x->sums + (row * x->ld + o - x->o0) * j->size;
             fnn_k->conv_rows[j->size == 8](&t);
@@ -168,20 +161,22 @@ static void run_piece(const job *j, const piece *x) {
         ptrdiff_t first, end;
         if (j->per_image > 1 || j->together == 1) {
             const ptrdiff_t image = i / j->per_image, part = i % j->per_image;
-            first = image * walk->rows + even_start(walk->rows, j->per_image, part);
-            end = image * walk->rows + even_start(walk->rows, j->per_image, part + 1);
+            first = image * walk->rows + fnn_even_start(walk->rows, j->per_image, part);
+            end =
+                image * walk->rows + fnn_even_start(walk->rows, j->per_image, part + 1);
         } else {
             first = i * j->together * walk->rows;
-            end = least(first + j->together * walk->rows, walk->images * walk->rows);
+            end =
+                fnn_min64(first + j->together * walk->rows, walk->images * walk->rows);
         }
         fnn_band band;
         fnn_band_fill(&band, walk, first, end - first, j->band, j->x, x->group, x->c0,
                       x->c1, x->planes);
         const ptrdiff_t pixels = (end - first) * walk->cols;
         for (ptrdiff_t b = 0; b < j->per_row; b++) {
-            const ptrdiff_t pixel = even_start(pixels, j->per_row, b);
+            const ptrdiff_t pixel = fnn_even_start(pixels, j->per_row, b);
             run_block(j, x, &band, i + b == 0, pixel,
-                      even_start(pixels, j->per_row, b + 1) - pixel);
+                      fnn_even_start(pixels, j->per_row, b + 1) - pixel);
         }
     }
     fnn_k->transpose[j->size == 8](
@@ -192,7 +187,7 @@ static void run_piece(const job *j, const piece *x) {
 
 static void run_workers(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    const ptrdiff_t panels = ceil_div(j->co, j->nr);
+    const ptrdiff_t panels = fnn_ceil_div(j->co, j->nr);
     const ptrdiff_t pieces = j->g->groups * j->c_parts * j->o_parts;
     for (ptrdiff_t worker = lo; worker < hi; worker++) {
         piece x = {.planes = j->workspace + j->slices_at + worker * j->slice};
@@ -202,15 +197,15 @@ static void run_workers(void *context, int64_t lo, int64_t hi) {
         x.length =
             x.base + (j->slice - j->planes_bytes - j->panel_bytes - j->sums_bytes) / 2 /
                          (ptrdiff_t)sizeof(ptrdiff_t);
-        for (ptrdiff_t i = even_start(pieces, j->workers, worker);
-             i < even_start(pieces, j->workers, worker + 1); i++) {
+        for (ptrdiff_t i = fnn_even_start(pieces, j->workers, worker);
+             i < fnn_even_start(pieces, j->workers, worker + 1); i++) {
             const ptrdiff_t c = i % j->c_parts, o = i / j->c_parts % j->o_parts;
             x.group = i / j->c_parts / j->o_parts;
-            x.c0 = even_start(j->channels, j->c_parts, c);
-            x.c1 = even_start(j->channels, j->c_parts, c + 1);
-            x.o0 = even_start(panels, j->o_parts, o) * j->nr;
-            x.o1 = least(j->co, even_start(panels, j->o_parts, o + 1) * j->nr);
-            x.ld = round_up(x.o1 - x.o0, j->nr);
+            x.c0 = fnn_even_start(j->channels, j->c_parts, c);
+            x.c1 = fnn_even_start(j->channels, j->c_parts, c + 1);
+            x.o0 = fnn_even_start(panels, j->o_parts, o) * j->nr;
+            x.o1 = fnn_min64(j->co, fnn_even_start(panels, j->o_parts, o + 1) * j->nr);
+            x.ld = fnn_round_up(x.o1 - x.o0, j->nr);
             run_piece(j, &x);
         }
     }

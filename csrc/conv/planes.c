@@ -1,26 +1,10 @@
 /* Walks, and the planes that they read. See planes.h. */
 #include "conv/planes.h"
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
-/* Rounded down and up, for a positive b. */
-static ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return a / b - (a % b < 0); }
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return a / b + (a % b > 0); }
-
 /* ---- walks -------------------------------------------------------------------------- */
 
 ptrdiff_t fnn_walks(const fnn_conv_args *g, fnn_conv_direction way) {
     return way == FNN_CONV_INPUT ? g->sh * g->sw : 1;
-}
-
-static ptrdiff_t greatest_divisor(ptrdiff_t a, ptrdiff_t b) {
-    while (b != 0) {
-        const ptrdiff_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
 }
 
 /* Forward: every tap, and as many planes as residues of u dilation by the stride. */
@@ -30,21 +14,22 @@ static fnn_taps all_taps(ptrdiff_t k, ptrdiff_t dilation, ptrdiff_t stride) {
                       .dilation = dilation,
                       .stride = stride,
                       .sign = 1,
-                      .planes = least(k, stride / greatest_divisor(stride, dilation))};
+                      .planes = fnn_min64(k, stride / fnn_gcd(stride, dilation))};
 }
 
 /* Those with u dilation = t stride + a, which read the one plane t before their result. */
 static fnn_taps some_taps(ptrdiff_t k, ptrdiff_t dilation, ptrdiff_t stride,
                           ptrdiff_t a) {
-    fnn_taps taps = {.step = stride / greatest_divisor(stride, dilation),
+    fnn_taps taps = {.step = stride / fnn_gcd(stride, dilation),
                      .dilation = dilation,
                      .stride = stride,
                      .sign = -1,
                      .planes = 1};
-    while (taps.first < least(k, taps.step) && taps.first * dilation % stride != a) {
+    while (taps.first < fnn_min64(k, taps.step) &&
+           taps.first * dilation % stride != a) {
         taps.first++;
     }
-    if (taps.first < least(k, taps.step)) {
+    if (taps.first < fnn_min64(k, taps.step)) {
         taps.count = (k - 1 - taps.first) / taps.step + 1;
         taps.far = (taps.first + (taps.count - 1) * taps.step) * dilation / stride;
     }
@@ -69,8 +54,8 @@ static ptrdiff_t phase(const fnn_taps *t, ptrdiff_t i) {
  * from *first on, *count of them. */
 static void results(ptrdiff_t size, ptrdiff_t s, ptrdiff_t a, ptrdiff_t before,
                     ptrdiff_t *first, ptrdiff_t *count) {
-    *first = ceil_div(before - a, s);
-    *count = most(floor_div(size - 1 + before - a, s) - *first + 1, 0);
+    *first = fnn_ceil_div(before - a, s);
+    *count = fnn_max64(fnn_floor_div(size - 1 + before - a, s) - *first + 1, 0);
 }
 
 static void walk_forward(fnn_walk *walk, const fnn_conv_args *g) {
@@ -137,7 +122,7 @@ void fnn_walk_set(fnn_walk *walk, const fnn_conv_args *g, fnn_conv_direction way
 /* ---- bands -------------------------------------------------------------------------- */
 
 ptrdiff_t fnn_band_images(const fnn_walk *walk, ptrdiff_t rows) {
-    return least(walk->images, (rows + walk->rows - 2) / walk->rows + 1);
+    return fnn_min64(walk->images, (rows + walk->rows - 2) / walk->rows + 1);
 }
 
 /* Elements of one plane. */
@@ -171,19 +156,24 @@ static void fill_plane(const fnn_walk *walk, const char *x, ptrdiff_t plane,
     const ptrdiff_t size = walk->size, pitch = walk->pitch;
     const ptrdiff_t down = phase(&walk->u, plane / walk->v.planes) - walk->origin_h;
     const ptrdiff_t skip = phase(&walk->v, plane % walk->v.planes) - walk->origin_w;
-    const ptrdiff_t from = least(most(ceil_div(-skip, walk->split_w), 0), pitch);
-    const ptrdiff_t end =
-        most(least(floor_div(walk->w - 1 - skip, walk->split_w) + 1, pitch), from);
-    const fnn_conv_take_fn take = fnn_k->conv_take[size == 8];
+    const ptrdiff_t from =
+        fnn_min64(fnn_max64(fnn_ceil_div(-skip, walk->split_w), 0), pitch);
+    const ptrdiff_t end = fnn_max64(
+        fnn_min64(fnn_floor_div(walk->w - 1 - skip, walk->split_w) + 1, pitch), from);
     for (ptrdiff_t q = q0; q < q0 + rows; q++, to += pitch * size) {
         const ptrdiff_t y = q * walk->split_h + down;
         if (y < 0 || y >= walk->h || end == from) {
             memset(to, 0, (size_t)(pitch * size));
             continue;
         }
+        const char *row = x + (y * walk->w + from * walk->split_w + skip) * size;
         memset(to, 0, (size_t)(from * size));
-        take(end - from, x + (y * walk->w + from * walk->split_w + skip) * size,
-             walk->split_w, to + from * size);
+        if (walk->split_w == 1) { /* take_rows may write past their end */
+            memcpy(to + from * size, row, (size_t)((end - from) * size));
+        } else {
+            fnn_k->take_rows[size == 8](1, end - from, row, 0, walk->split_w,
+                                        to + from * size, 0);
+        }
         memset(to + end * size, 0, (size_t)((pitch - end) * size));
     }
 }
@@ -206,7 +196,7 @@ void fnn_band_fill(fnn_band *band, const fnn_walk *walk, ptrdiff_t first,
     char *part = to; /* an image's part of the first plane */
     for (ptrdiff_t r = first; r < first + rows;) {
         const ptrdiff_t b = r / walk->rows, q = r % walk->rows;
-        const ptrdiff_t n = least(walk->rows - q, first + rows - r);
+        const ptrdiff_t n = fnn_min64(walk->rows - q, first + rows - r);
         for (ptrdiff_t c = c0; c < c1; c++) {
             for (ptrdiff_t p = 0; p < walk->phases; p++) {
                 fill_plane(walk, x + (b * walk->all_channels + c) * image * size, p, q,
@@ -236,7 +226,7 @@ ptrdiff_t fnn_band_runs(const fnn_band *band, ptrdiff_t j, ptrdiff_t n, ptrdiff_
             at = (row - band->first + before * walk->deepest) * walk->pitch;
         }
         const ptrdiff_t rows = joined ? walk->rows - q : 1;
-        const ptrdiff_t m = least(n, rows * walk->cols - col);
+        const ptrdiff_t m = fnn_min64(n, rows * walk->cols - col);
         base[runs] = at + col - band->skipped;
         length[runs++] = m;
         n -= m;

@@ -27,7 +27,7 @@ typedef struct {
     int64_t groups, blocks, panels;
     int64_t block; /* tiles that are transformed together */
     bool outside;  /* filters are */
-    bool prepared, turned;
+    bool turned;
     int64_t lane,
         next; /* of weight: from one output's filters to the next, one input's */
     int64_t workers;
@@ -41,8 +41,7 @@ typedef struct {
 
 /* Elements of U of a panel's block, and of the whole panel. */
 static int64_t block_groups(const job *j, int64_t block) {
-    return fnn_winograd_min(FNN_WINOGRAD_GROUPS,
-                            j->groups - block * FNN_WINOGRAD_GROUPS);
+    return fnn_min64(FNN_WINOGRAD_GROUPS, j->groups - block * FNN_WINOGRAD_GROUPS);
 }
 static int64_t u_plane(int64_t groups, int64_t width) {
     return fnn_winograd_plane(groups * width);
@@ -59,7 +58,7 @@ static void plan_filters(job *j, const fnn_conv_args *g, bool turned) {
     j->lane = turned ? 9 : g->ci * 9;
     j->next = turned ? g->ci * 9 : 9;
     j->groups = fnn_winograd_groups(j->side.channels);
-    j->blocks = fnn_winograd_over(j->groups, FNN_WINOGRAD_GROUPS);
+    j->blocks = fnn_ceil_div(j->groups, FNN_WINOGRAD_GROUPS);
     j->panels = fnn_winograd_panels(j->co);
     j->u_size = 0;
     if (j->panels > 0) {
@@ -71,7 +70,6 @@ static void plan_filters(job *j, const fnn_conv_args *g, bool turned) {
 static job plan(const fnn_conv_args *g, bool turned) {
     job j = {.epilogue = &g->epilogue};
     plan_filters(&j, g, turned);
-    j.prepared = g->prepared && !turned;
     j.side.n = g->n;
     j.side.h = turned ? g->oh : g->h;
     j.side.w = turned ? g->ow : g->w;
@@ -79,37 +77,37 @@ static job plan(const fnn_conv_args *g, bool turned) {
     j.ow = turned ? g->w : g->ow;
     j.side.top = turned ? 2 - g->top : g->top;
     j.side.left = turned ? 2 - g->left : g->left;
-    j.side.rows = fnn_winograd_over(j.oh, 4);
-    j.side.cols = fnn_winograd_over(j.ow, 4);
+    j.side.rows = fnn_ceil_div(j.oh, 4);
+    j.side.cols = fnn_ceil_div(j.ow, 4);
     j.tiles = j.side.n * j.side.rows * j.side.cols;
     j.outside = j.u_size > FEW_FILTERS && j.panels > 1;
     const int64_t bytes = POINTS * LANES * j.groups * (int64_t)sizeof(float);
-    int64_t most = fnn_winograd_max((j.outside ? MANY_BYTES : BLOCK_BYTES) / bytes, 1);
+    int64_t most = fnn_max64((j.outside ? MANY_BYTES : BLOCK_BYTES) / bytes, 1);
     const int64_t mr = fnn_k->winograd[0]->mr;
     if (j.side.cols > 0 && j.side.cols <= most) { /* whole rows, or whole products */
         most -= most % j.side.cols;
     } else if (mr <= most) {
         most -= most % mr;
     }
-    j.block = fnn_winograd_min(most, j.tiles);
+    j.block = fnn_min64(most, j.tiles);
     const double work = (double)j.tiles * POINTS * (double)(j.co * j.side.channels);
-    j.workers = work < SERIAL ? 1 : fnn_winograd_max(g->threads, 1);
+    j.workers = work < SERIAL ? 1 : fnn_max64(g->threads, 1);
     if (j.outside) {
-        j.workers = fnn_winograd_min(j.workers, j.panels);
+        j.workers = fnn_min64(j.workers, j.panels);
     } else if (j.workers > 1) { /* few blocks: as many for each */
-        const int64_t blocks = fnn_winograd_over(j.tiles, j.block);
+        const int64_t blocks = fnn_ceil_div(j.tiles, j.block);
         if (blocks < 4 * j.workers) {
-            j.block = fnn_winograd_over(
-                j.tiles, fnn_winograd_over(blocks, j.workers) * j.workers);
+            j.block =
+                fnn_ceil_div(j.tiles, fnn_ceil_div(blocks, j.workers) * j.workers);
         }
-        j.workers = fnn_winograd_min(j.workers, fnn_winograd_over(j.tiles, j.block));
+        j.workers = fnn_min64(j.workers, fnn_ceil_div(j.tiles, j.block));
     }
     j.v_size = POINTS * fnn_winograd_plane(j.groups * j.block);
     j.m_size = POINTS * fnn_winograd_plane(j.block * WIDTH / LANES);
     j.each = FNN_WINOGRAD_SCRATCH + j.m_size;
     if (!j.outside) {
         j.each += j.v_size;
-    } else if (!j.prepared) {
+    } else {
         j.each += POINTS * u_plane(FNN_WINOGRAD_GROUPS, WIDTH);
     }
     return j;
@@ -120,7 +118,7 @@ int64_t fnn_winograd_workspace(const fnn_conv_args *g, fnn_conv_direction way) {
         return fnn_winograd_weight_workspace(g);
     }
     job j = plan(g, way == FNN_CONV_INPUT);
-    int64_t shared = j.outside ? j.v_size : j.prepared ? 0 : j.u_size;
+    int64_t shared = j.outside ? j.v_size : j.u_size;
     return (shared + j.workers * j.each) * (int64_t)sizeof(float);
 }
 
@@ -130,10 +128,10 @@ fnn_winograd_rectangle fnn_winograd_next(const fnn_winograd_side *s, int64_t at,
                                          int64_t hi) {
     const int64_t per = s->rows * s->cols, in = at % per;
     fnn_winograd_rectangle r = {at / per, in / s->cols, in % s->cols, 1, 0};
-    r.cols = fnn_winograd_min(s->cols - r.col, hi - at);
-    r.cols = fnn_winograd_min(r.cols, (FNN_WINOGRAD_COLUMNS - 2) / 4);
+    r.cols = fnn_min64(s->cols - r.col, hi - at);
+    r.cols = fnn_min64(r.cols, (FNN_WINOGRAD_COLUMNS - 2) / 4);
     if (r.cols == s->cols) {
-        const int64_t rows = fnn_winograd_min(s->rows - r.row, (hi - at) / s->cols);
+        const int64_t rows = fnn_min64(s->rows - r.row, (hi - at) / s->cols);
         while (r.rows < rows && fnn_winograd_fits(r.rows + 1, r.cols)) {
             r.rows++;
         }
@@ -146,8 +144,7 @@ void fnn_winograd_transform(const fnn_winograd_side *s, const float *x, int64_t 
                             void (*transform)(const fnn_winograd_in *), float *to,
                             int64_t plane, int64_t tile, float *scratch) {
     const int64_t pixels = s->h * s->w, first = group * LANES;
-    const int64_t channels =
-        fnn_winograd_max(fnn_winograd_min(LANES, s->channels - first), 0);
+    const int64_t channels = fnn_max64(fnn_min64(LANES, s->channels - first), 0);
     while (lo < hi) {
         const fnn_winograd_rectangle r = fnn_winograd_next(s, lo, hi);
         const fnn_winograd_in in = {
@@ -188,7 +185,7 @@ static void put_out(const job *j, int64_t panel, int64_t lo, int64_t hi, const f
                 .tile = width,
                 .y = j->result + at,
                 .residual = OF(e->residual, at),
-                .channels = fnn_winograd_min(LANES, j->co - o),
+                .channels = fnn_min64(LANES, j->co - o),
                 .y_channel = pixels,
                 .h = j->oh,
                 .w = j->ow,
@@ -221,8 +218,8 @@ static void make_filters(const job *j, int64_t panel, int64_t block, float *u,
         const int64_t o = panel * WIDTH + half;
         const fnn_winograd_filters f = {
             .weight = j->weight + o * j->lane + first * j->next,
-            .lanes = fnn_winograd_min(LANES, j->co - o),
-            .c = fnn_winograd_min(FNN_WINOGRAD_BLOCK, j->side.channels - first),
+            .lanes = fnn_min64(LANES, j->co - o),
+            .c = fnn_min64(FNN_WINOGRAD_BLOCK, j->side.channels - first),
             .lane = j->lane,
             .next = j->next,
             .turned = j->turned,
@@ -258,31 +255,12 @@ static void share_filters(void *context, int64_t lo, int64_t hi) {
     }
 }
 
-int64_t fnn_winograd_filter_bytes(const fnn_conv_args *g) {
-    job j = {0};
-    plan_filters(&j, g, false);
-    return j.u_size * (int64_t)sizeof(float);
-}
-
-int64_t fnn_winograd_filter_workspace(const fnn_conv_args *g) {
-    return fnn_winograd_max(g->threads, 1) * FNN_WINOGRAD_SCRATCH *
-           (int64_t)sizeof(float);
-}
-
-void fnn_winograd_filter(const fnn_conv_args *g, const void *weight, void *u,
-                         void *workspace) {
-    job j = {.weight = weight, .u = u, .own = workspace, .each = FNN_WINOGRAD_SCRATCH};
-    plan_filters(&j, g, false);
-    j.workers = fnn_winograd_max(g->threads, 1);
-    fnn_parallel_for(j.workers, 1, share_filters, &j);
-}
-
 /* ---- products --------------------------------------------------------------------- */
 
 /* A block of inputs: M of `tiles` (+)= V U. */
 static void multiply(const job *j, int64_t block, int64_t width, int64_t tiles,
                      const float *v, const float *u, float *m) {
-    const int64_t mr = fnn_k->winograd[0]->mr, pieces = fnn_winograd_over(tiles, mr);
+    const int64_t mr = fnn_k->winograd[0]->mr, pieces = fnn_ceil_div(tiles, mr);
     const int64_t groups = block_groups(j, block);
     const int64_t v_plane = fnn_winograd_plane(j->groups * tiles);
     const int64_t m_plane = fnn_winograd_plane(tiles * width / LANES);
@@ -303,14 +281,14 @@ static void multiply(const job *j, int64_t block, int64_t width, int64_t tiles,
 
 static void run_tiles(void *context, int64_t first, int64_t last) {
     const job *j = context;
-    const int64_t tasks = fnn_winograd_over(j->tiles, j->block);
+    const int64_t tasks = fnn_ceil_div(j->tiles, j->block);
     for (int64_t worker = first; worker < last; worker++) {
         float *scratch = own_memory(j, worker);
         float *m = scratch + FNN_WINOGRAD_SCRATCH, *v = m + j->m_size;
         for (int64_t i = worker * tasks / j->workers;
              i < (worker + 1) * tasks / j->workers; i++) {
             const int64_t lo = i * j->block;
-            const int64_t hi = fnn_winograd_min(lo + j->block, j->tiles);
+            const int64_t hi = fnn_min64(lo + j->block, j->tiles);
             for (int64_t group = 0; group < j->groups; group++) {
                 fnn_winograd_transform(
                     &j->side, j->a, group, lo, hi, fnn_k->winograd[0]->patches,
@@ -360,11 +338,7 @@ static void run_panels(void *context, int64_t first, int64_t last) {
              panel < (worker + 1) * j->panels / j->workers; panel++) {
             const int64_t width = fnn_winograd_width(j->co, panel);
             for (int64_t block = 0; block < j->blocks; block++) {
-                if (j->prepared) {
-                    u = place_of(j, panel, block);
-                } else {
-                    make_filters(j, panel, block, u, scratch);
-                }
+                make_filters(j, panel, block, u, scratch);
                 multiply(j, block, width, tiles, j->v, u, m);
             }
             put_out(j, panel, j->lo, j->hi, m,
@@ -385,24 +359,19 @@ void fnn_winograd_run(const fnn_conv_args *g, fnn_conv_direction way, const void
     }
     float *next = workspace;
     j.a = a, j.weight = b, j.result = result;
-    if (j.prepared) {
-        j.u = (float *)(uintptr_t)b; /* read alone */
-    } else if (!j.outside) {
-        j.u = next, next += j.u_size;
-    }
     if (j.outside) {
         j.v = next, next += j.v_size;
+    } else {
+        j.u = next, next += j.u_size;
     }
     j.own = next;
     if (!j.outside) {
-        if (!j.prepared) {
-            fnn_parallel_for(j.workers, 1, share_filters, &j);
-        }
+        fnn_parallel_for(j.workers, 1, share_filters, &j);
         fnn_parallel_for(j.workers, 1, run_tiles, &j);
         return;
     }
     for (; j.lo < j.tiles; j.lo = j.hi) {
-        j.hi = fnn_winograd_min(j.lo + j.block, j.tiles);
+        j.hi = fnn_min64(j.lo + j.block, j.tiles);
         fnn_parallel_for(j.workers, 1, share_images, &j);
         fnn_parallel_for(j.workers, 1, run_panels, &j);
     }

@@ -29,19 +29,13 @@ typedef struct {
     int64_t rows, cols;        /* tiles of an image */
 } fnn_winograd_side;
 
-static inline int64_t fnn_winograd_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t fnn_winograd_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t fnn_winograd_over(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /* Groups of 16 channels; one of zeros where there is none. */
 static inline int64_t fnn_winograd_groups(int64_t channels) {
-    return channels == 0 ? 1 : fnn_winograd_over(channels, FNN_WINOGRAD_LANES);
+    return channels == 0 ? 1 : fnn_ceil_div(channels, FNN_WINOGRAD_LANES);
 }
 /* Panels of outputs, and how wide one is. */
 static inline int64_t fnn_winograd_panels(int64_t channels) {
-    return fnn_winograd_over(channels, FNN_WINOGRAD_WIDTH);
+    return fnn_ceil_div(channels, FNN_WINOGRAD_WIDTH);
 }
 static inline int64_t fnn_winograd_width(int64_t channels, int64_t panel) {
     return channels - panel * FNN_WINOGRAD_WIDTH > FNN_WINOGRAD_LANES

@@ -33,16 +33,16 @@ typedef struct {
 static job plan(const fnn_conv_args *g) {
     job j = {.x = {g->n, g->ci, g->h, g->w, g->top, g->left, 0, 0},
              .gy = {g->n, g->co, g->oh, g->ow, 0, 0, 0, 0}};
-    j.x.rows = j.gy.rows = fnn_winograd_over(g->oh, 4);
-    j.x.cols = j.gy.cols = fnn_winograd_over(g->ow, 4);
+    j.x.rows = j.gy.rows = fnn_ceil_div(g->oh, 4);
+    j.x.cols = j.gy.cols = fnn_ceil_div(g->ow, 4);
     j.tiles = g->n * j.x.rows * j.x.cols;
     j.x_groups = fnn_winograd_groups(g->ci);
     j.gy_groups = fnn_winograd_groups(g->co);
     j.panels = fnn_winograd_panels(g->co);
     const int64_t chain =
         CHAIN * POINTS * LANES * (j.x_groups + j.gy_groups) * (int64_t)sizeof(float);
-    const int64_t all = fnn_winograd_over(j.tiles, STEPS) * STEPS; /* filled with 0 */
-    j.part = fnn_winograd_min(CHAIN * fnn_winograd_max(PART_BYTES / chain, 1), all);
+    const int64_t all = fnn_ceil_div(j.tiles, STEPS) * STEPS; /* filled with 0 */
+    j.part = fnn_min64(CHAIN * fnn_max64(PART_BYTES / chain, 1), all);
     j.once = j.part >= j.tiles;
     j.x_plane = fnn_winograd_plane(j.x_groups * j.part);
     j.gy_plane = fnn_winograd_plane(j.gy_groups * j.part);
@@ -50,7 +50,7 @@ static job plan(const fnn_conv_args *g) {
     j.sums = POINTS * j.s_plane;
     const double work = (double)j.tiles * POINTS * (double)(g->co * g->ci);
     j.workers = work < SERIAL ? 1 : g->threads;
-    j.workers = fnn_winograd_max(fnn_winograd_min(j.workers, j.panels * j.x_groups), 1);
+    j.workers = fnn_max64(fnn_min64(j.workers, j.panels * j.x_groups), 1);
     j.each = FNN_WINOGRAD_SCRATCH + (j.once ? j.sums : 0);
     return j;
 }
@@ -79,7 +79,7 @@ static void fill(float *to, int64_t plane, int64_t tile, int64_t lo, int64_t hi)
 static void share_images(void *context, int64_t first, int64_t last) {
     const job *j = context;
     const int64_t n = j->x_groups + j->gy_groups, tiles = j->hi - j->lo;
-    const int64_t filled = fnn_winograd_over(tiles, STEPS) * STEPS;
+    const int64_t filled = fnn_ceil_div(tiles, STEPS) * STEPS;
     for (int64_t worker = first; worker < last; worker++) {
         float *scratch = j->own + worker * j->each;
         for (int64_t i = worker * n / j->workers; i < (worker + 1) * n / j->workers;
@@ -109,7 +109,7 @@ static void add_up(const job *j, int64_t panel, int64_t group, float *s) {
     fnn_winograd_product p = {.m = LANES, .width = width, .next = STEPS * LANES};
     for (int64_t point = 0; point < POINTS; point++) {
         for (int64_t t = 0; t < tiles; t += CHAIN) {
-            p.outer = fnn_winograd_over(fnn_winograd_min(CHAIN, tiles - t), STEPS);
+            p.outer = fnn_ceil_div(fnn_min64(CHAIN, tiles - t), STEPS);
             p.a = j->v + point * j->x_plane + (group * j->part + t) * LANES;
             p.b = panel_of(j, panel) + point * j->gy_plane + t * width;
             p.c = s + point * j->s_plane;
@@ -129,8 +129,8 @@ static void put_gradient(const job *j, int64_t panel, int64_t group, const float
             .plane = j->s_plane,
             .row = width,
             .weight = j->gw + (o * j->x.channels + c) * 9,
-            .lanes = fnn_winograd_min(LANES, j->gy.channels - o),
-            .channels = fnn_winograd_min(LANES, j->x.channels - c),
+            .lanes = fnn_min64(LANES, j->gy.channels - o),
+            .channels = fnn_min64(LANES, j->x.channels - c),
             .lane = j->x.channels * 9,
             .scratch = scratch,
         };
@@ -171,7 +171,7 @@ void fnn_winograd_weight_run(const fnn_conv_args *g, const float *x, const float
     j.s = j.y + POINTS * j.gy_plane;
     j.own = j.s + (j.once ? 0 : j.panels * j.x_groups * j.sums);
     for (; j.lo < j.tiles; j.lo = j.hi) {
-        j.hi = fnn_winograd_min(j.lo + j.part, j.tiles);
+        j.hi = fnn_min64(j.lo + j.part, j.tiles);
         fnn_parallel_for(j.workers, 1, share_images, &j);
         fnn_parallel_for(j.workers, 1, share_sums, &j);
     }

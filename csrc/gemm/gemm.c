@@ -38,16 +38,6 @@ typedef struct {
     char *workspace;
 } gemm_job;
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-static ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return ceil_div(a, b) * b; }
-
-/* Where part i of `parts` even parts of n starts, in units: 64 rows in 5 tiles are
- * 13, 13, 13, 13, 12. */
-static ptrdiff_t even_start(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i) {
-    return n / parts * i + least(i, n % parts);
-}
-
 /* ---- planning ------------------------------------------------------------------- */
 
 /* Merges the batch into the rows where B is shared and rows of A and C run on. */
@@ -111,18 +101,19 @@ static void cut(gemm_job *job, ptrdiff_t threads) {
     const ptrdiff_t mr = job->path == FEW_ROWS ? g->m : job->kernel->mr;
     const ptrdiff_t nr =
         job->path == FEW_ROWS ? 4 * job->kernel->lanes : job->kernel->nr;
-    const ptrdiff_t m_tiles = ceil_div(g->m, mr), n_tiles = ceil_div(g->n, nr);
+    const ptrdiff_t m_tiles = fnn_ceil_div(g->m, mr), n_tiles = fnn_ceil_div(g->n, nr);
     const double a_cost = packing_cost(g->a_row, job->size);
     const double b_cost = packing_cost(g->b_col, job->size);
     double best = INFINITY;
-    for (ptrdiff_t batches = least(g->batch, threads); batches >= 1; batches--) {
+    for (ptrdiff_t batches = fnn_min64(g->batch, threads); batches >= 1; batches--) {
         const ptrdiff_t each = threads / batches;
-        for (ptrdiff_t rows = 1; rows <= least(each, m_tiles); rows++) {
-            const ptrdiff_t cols = least(each / rows, n_tiles);
-            const double m = (double)ceil_div(g->m, rows);
-            const double n = (double)(ceil_div(n_tiles, cols) * nr);
+        for (ptrdiff_t rows = 1; rows <= fnn_min64(each, m_tiles); rows++) {
+            const ptrdiff_t cols = fnn_min64(each / rows, n_tiles);
+            const double m = (double)fnn_ceil_div(g->m, rows);
+            const double n = (double)(fnn_ceil_div(n_tiles, cols) * nr);
             const double packing = a_cost * m + b_cost * n;
-            const double cost = (double)ceil_div(g->batch, batches) * (m * n + packing);
+            const double cost =
+                (double)fnn_ceil_div(g->batch, batches) * (m * n + packing);
             if (cost < best) {
                 best = cost;
                 job->batches = batches;
@@ -154,7 +145,7 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     }
 
     const ptrdiff_t nr = job->kernel->nr;
-    const ptrdiff_t kc = least(g->k, FNN_GEMM_KC);
+    const ptrdiff_t kc = fnn_min64(g->k, FNN_GEMM_KC);
     const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
     ptrdiff_t threads = 1;
     if (work >= FNN_GEMM_SERIAL) {
@@ -170,7 +161,8 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
         }
         job->a_bytes = job->slice = 0;
         if (job->transposed) {
-            job->slice = round_up(g->m * least(g->n, TURNED) * job->size, FNN_ALIGN);
+            job->slice =
+                fnn_round_up(g->m * fnn_min64(g->n, TURNED) * job->size, FNN_ALIGN);
         }
         return;
     }
@@ -178,15 +170,16 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
     if (threads > 1) {
         cut(job, threads);
     }
-    const ptrdiff_t m = ceil_div(g->m, job->rows);
-    const ptrdiff_t n = least(g->n, ceil_div(ceil_div(g->n, nr), job->cols) * nr);
+    const ptrdiff_t m = fnn_ceil_div(g->m, job->rows);
+    const ptrdiff_t n =
+        fnn_min64(g->n, fnn_ceil_div(fnn_ceil_div(g->n, nr), job->cols) * nr);
     const ptrdiff_t mc = fnn_gemm_mc(job->size), nc = fnn_gemm_nc(job->size);
     job->pack_a =
         n > FNN_GEMM_PLACE_A_PANELS * nr ||
         (n > nr && m > 4 && g->a_row != 1 && fnn_pages_apart(g->a_row * job->size));
     job->band = m;
     if (g->b_panels) {
-        job->band = ceil_div(m, ceil_div(m, fnn_gemm_band(job->size)));
+        job->band = fnn_ceil_div(m, fnn_ceil_div(m, fnn_gemm_band(job->size)));
     }
     job->depth =
         job->pack_a ? fnn_gemm_depth(job->band, job->size) : FNN_GEMM_ANY_DEPTH;
@@ -196,20 +189,23 @@ static void plan(const fnn_gemm_args *args, gemm_job *job) {
         job->path = PANELS;
         const double b_bytes = (double)g->k * (double)n * (double)job->size;
         const bool in_place =
-            g->b_col == 1 && fnn_gemm_place_b(ceil_div(m, job->kernel->mr), b_bytes);
+            g->b_col == 1 &&
+            fnn_gemm_place_b(fnn_ceil_div(m, job->kernel->mr), b_bytes);
         job->pack_b = !g->b_panels && !in_place;
         job->a_bytes =
-            job->pack_a ? job->band * least(g->k, job->depth) * job->size : 0;
-        const ptrdiff_t group = least(round_up(n, nr), fnn_gemm_group(job->size));
-        job->slice = job->pack_b ? round_up(group * kc * job->size, FNN_ALIGN) : 0;
+            job->pack_a ? job->band * fnn_min64(g->k, job->depth) * job->size : 0;
+        const ptrdiff_t group =
+            fnn_min64(fnn_round_up(n, nr), fnn_gemm_group(job->size));
+        job->slice = job->pack_b ? fnn_round_up(group * kc * job->size, FNN_ALIGN) : 0;
     } else {
         job->pack_b = true;
-        const ptrdiff_t kg = least(g->k, FNN_GEMM_KG * FNN_GEMM_KC);
-        job->a_bytes = job->pack_a ? least(m, mc) * kg * job->size : 0;
-        job->slice = round_up(least(round_up(n, nr), nc) * kg * job->size, FNN_ALIGN);
+        const ptrdiff_t kg = fnn_min64(g->k, FNN_GEMM_KG * FNN_GEMM_KC);
+        job->a_bytes = job->pack_a ? fnn_min64(m, mc) * kg * job->size : 0;
+        job->slice = fnn_round_up(fnn_min64(fnn_round_up(n, nr), nc) * kg * job->size,
+                                  FNN_ALIGN);
     }
     if (job->pack_a) {
-        job->a_bytes = round_up(job->a_bytes + FNN_GEMM_MARGIN, FNN_ALIGN);
+        job->a_bytes = fnn_round_up(job->a_bytes + FNN_GEMM_MARGIN, FNN_ALIGN);
     }
     job->slice += job->a_bytes;
 }
@@ -270,7 +266,7 @@ static void run_few_rows(const gemm_job *job, const gemm_part *x) {
         char *c = x->c + j * job->size;
         t.n = x->n - j;
         if (g->b_panels) {
-            t.n = least(t.n, PANEL - (x->first + j) % PANEL);
+            t.n = fnn_min64(t.n, PANEL - (x->first + j) % PANEL);
         }
         t.b = column(job, x, j);
         t.c = c;
@@ -301,7 +297,7 @@ static void run_turned(const gemm_job *job, const gemm_part *x, char *c) {
     const ptrdiff_t size = job->size;
     const fnn_finish_fn finish = job->kernel->finish;
     for (ptrdiff_t i = 0; i < x->n; i += TURNED) {
-        const ptrdiff_t n = least(x->n - i, TURNED);
+        const ptrdiff_t n = fnn_min64(x->n - i, TURNED);
         gemm_part block = *x;
         gemm_job here = *job;
         here.g.c = block.c = x->pa;
@@ -341,7 +337,7 @@ static gemm_ahead ahead_of(const gemm_job *job, const char *b, ptrdiff_t n,
     return (gemm_ahead){
         .at = b,
         .step = rows ? job->g.b_row : job->g.b_col,
-        .lines = ceil_div((rows ? n : k) * job->size + into, FNN_ALIGN)};
+        .lines = fnn_ceil_div((rows ? n : k) * job->size + into, FNN_ALIGN)};
 }
 
 /* Hands the next two lines of every run to the tile. */
@@ -356,7 +352,7 @@ static void look_ahead(gemm_ahead *next, fnn_tile *t) {
  * points at the block in place, or at its packed panels. */
 static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char *a,
                       char *c, gemm_ahead *next) {
-    const ptrdiff_t tiles = ceil_div(m, job->kernel->mr);
+    const ptrdiff_t tiles = fnn_ceil_div(m, job->kernel->mr);
     const ptrdiff_t height = m / tiles, extra = m % tiles;
     const ptrdiff_t a_step = (job->pack_a ? t->k : job->g.a_row) * job->size;
     const ptrdiff_t c_step = t->ldc * job->size;
@@ -383,7 +379,7 @@ static void run_panel(const gemm_job *job, fnn_tile *t, ptrdiff_t m, const char 
 /* Rows [0, m) of A, columns [0, k), into panels as run_panel reads them. */
 static void pack_rows(const gemm_job *job, ptrdiff_t m, ptrdiff_t k, const char *a,
                       char *to) {
-    job->kernel->pack_a(m, ceil_div(m, job->kernel->mr), k, a, job->g.a_row,
+    job->kernel->pack_a(m, fnn_ceil_div(m, job->kernel->mr), k, a, job->g.a_row,
                         job->g.a_col, to);
 }
 
@@ -394,17 +390,17 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
     const ptrdiff_t nr = job->kernel->nr, size = job->size;
     const ptrdiff_t a_step = g->a_col * size, b_step = g->b_row * size;
     for (ptrdiff_t p = p0; job->pack_a && p < p1; p += FNN_GEMM_KC) {
-        pack_rows(job, x->m, least(p1 - p, FNN_GEMM_KC), x->a + p * a_step,
+        pack_rows(job, x->m, fnn_min64(p1 - p, FNN_GEMM_KC), x->a + p * a_step,
                   x->pa + (p - p0) * x->m * size);
     }
     fnn_tile t = tile_of(job);
     const ptrdiff_t group = fnn_gemm_group(size);
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += group) {
-        const ptrdiff_t n = least(x->n - j0, group);
+        const ptrdiff_t n = fnn_min64(x->n - j0, group);
         const char *b = column(job, x, j0);
         ptrdiff_t p = p0;
         do {
-            t.k = least(p1 - p, FNN_GEMM_KC);
+            t.k = fnn_min64(p1 - p, FNN_GEMM_KC);
             t.first = p == 0;
             t.last = p + t.k == g->k;
             gemm_ahead next = {.lines = 0};
@@ -417,15 +413,15 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
                                     g->b_col, x->pb + whole * t.k * size);
                 if (p + t.k < p1) {
                     next = ahead_of(job, b + (p + t.k) * b_step, n,
-                                    least(p1 - p - t.k, FNN_GEMM_KC));
+                                    fnn_min64(p1 - p - t.k, FNN_GEMM_KC));
                 } else if (j0 + n < x->n) {
                     next = ahead_of(job, b + n * g->b_col * size + p0 * b_step,
-                                    least(x->n - j0 - n, group),
-                                    least(p1 - p0, FNN_GEMM_KC));
+                                    fnn_min64(x->n - j0 - n, group),
+                                    fnn_min64(p1 - p0, FNN_GEMM_KC));
                 }
             }
             for (ptrdiff_t j = 0; j < n; j += nr) {
-                t.n = least(n - j, nr);
+                t.n = fnn_min64(n - j, nr);
                 t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
                 t.b = column(job, x, j0 + j) + p * b_step;
                 if (j < whole) {
@@ -433,7 +429,7 @@ static void run_depth(const gemm_job *job, const gemm_part *x, ptrdiff_t p0,
                     t.b_k = g->b_row;
                 } else if (job->pack_b) {
                     t.b = x->pb + j * t.k * size;
-                    t.b_k = round_up(t.n, job->kernel->lanes);
+                    t.b_k = fnn_round_up(t.n, job->kernel->lanes);
                 }
                 run_panel(
                     job, &t, x->m,
@@ -449,12 +445,12 @@ static void run_panels(const gemm_job *job, const gemm_part *x) {
     const fnn_gemm_args *g = &job->g;
     for (ptrdiff_t i = 0; i < x->m; i += job->band) {
         gemm_part band = *x;
-        band.m = least(x->m - i, job->band);
+        band.m = fnn_min64(x->m - i, job->band);
         band.a = x->a + i * g->a_row * job->size;
         band.c = x->c + i * g->c_row * job->size;
         ptrdiff_t p = 0;
         do {
-            const ptrdiff_t end = least(g->k, p + job->depth);
+            const ptrdiff_t end = fnn_min64(g->k, p + job->depth);
             run_depth(job, &band, p, end);
             p = end;
         } while (p < g->k);
@@ -465,38 +461,38 @@ static void run_blocked(const gemm_job *job, const gemm_part *x) {
     const fnn_gemm_args *g = &job->g;
     const ptrdiff_t mr = job->kernel->mr, nr = job->kernel->nr, size = job->size;
     const ptrdiff_t nc = fnn_gemm_nc(size), kg = FNN_GEMM_KG * FNN_GEMM_KC;
-    const ptrdiff_t tiles = ceil_div(x->m, mr);
-    const ptrdiff_t blocks = ceil_div(tiles, fnn_gemm_mc(size) / mr);
+    const ptrdiff_t tiles = fnn_ceil_div(x->m, mr);
+    const ptrdiff_t blocks = fnn_ceil_div(tiles, fnn_gemm_mc(size) / mr);
     fnn_tile t = tile_of(job);
     for (ptrdiff_t j0 = 0; j0 < x->n; j0 += nc) {
-        const ptrdiff_t n = least(x->n - j0, nc);
+        const ptrdiff_t n = fnn_min64(x->n - j0, nc);
         for (ptrdiff_t p0 = 0; p0 < g->k || p0 == 0; p0 += kg) {
-            const ptrdiff_t p1 = least(g->k, p0 + kg);
+            const ptrdiff_t p1 = fnn_min64(g->k, p0 + kg);
             const char *b = x->b + j0 * g->b_col * size;
             for (ptrdiff_t p = p0; p < p1; p += FNN_GEMM_KC) {
-                job->kernel->pack_b(n, least(p1 - p, FNN_GEMM_KC),
+                job->kernel->pack_b(n, fnn_min64(p1 - p, FNN_GEMM_KC),
                                     b + p * g->b_row * size, g->b_row, g->b_col,
-                                    x->pb + (p - p0) * round_up(n, nr) * size);
+                                    x->pb + (p - p0) * fnn_round_up(n, nr) * size);
             }
             for (ptrdiff_t i = 0; i < blocks; i++) {
-                const ptrdiff_t i0 = even_start(x->m, blocks, i);
-                const ptrdiff_t m = even_start(x->m, blocks, i + 1) - i0;
+                const ptrdiff_t i0 = fnn_even_start(x->m, blocks, i);
+                const ptrdiff_t m = fnn_even_start(x->m, blocks, i + 1) - i0;
                 const char *a = x->a + i0 * g->a_row * size;
                 for (ptrdiff_t p = p0; job->pack_a && p < p1; p += FNN_GEMM_KC) {
-                    pack_rows(job, m, least(p1 - p, FNN_GEMM_KC),
+                    pack_rows(job, m, fnn_min64(p1 - p, FNN_GEMM_KC),
                               a + p * g->a_col * size, x->pa + (p - p0) * m * size);
                 }
                 for (ptrdiff_t j = 0; j < n; j += nr) {
-                    t.n = least(n - j, nr);
-                    t.b_k = round_up(t.n, job->kernel->lanes);
+                    t.n = fnn_min64(n - j, nr);
+                    t.b_k = fnn_round_up(t.n, job->kernel->lanes);
                     t.bias = x->bias == NULL ? NULL : x->bias + (j0 + j) * size;
                     char *c = x->c + (i0 * g->c_row + j0 + j) * size;
                     ptrdiff_t p = p0;
                     do {
-                        t.k = least(p1 - p, FNN_GEMM_KC);
+                        t.k = fnn_min64(p1 - p, FNN_GEMM_KC);
                         t.first = p == 0;
                         t.last = p + t.k == g->k;
-                        t.b = x->pb + ((p - p0) * round_up(n, nr) + j * t.k) * size;
+                        t.b = x->pb + ((p - p0) * fnn_round_up(n, nr) + j * t.k) * size;
                         gemm_ahead next = {.lines = 0};
                         run_panel(job, &t, m,
                                   job->pack_a ? x->pa + (p - p0) * m * size
@@ -517,19 +513,20 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
     const fnn_gemm_args *g = &job->g;
     const ptrdiff_t size = job->size;
     const ptrdiff_t unit = job->path == FEW_ROWS ? job->kernel->lanes : job->kernel->nr;
-    const ptrdiff_t units = ceil_div(g->n, unit);
+    const ptrdiff_t units = fnn_ceil_div(g->n, unit);
     for (int64_t piece = lo; piece < hi; piece++) {
         const ptrdiff_t jn = piece % job->cols, im = piece / job->cols % job->rows;
         const ptrdiff_t ib = piece / job->cols / job->rows;
-        const ptrdiff_t i0 = even_start(g->m, job->rows, im);
-        const ptrdiff_t j0 = even_start(units, job->cols, jn) * unit;
-        const ptrdiff_t j1 = least(even_start(units, job->cols, jn + 1) * unit, g->n);
-        const ptrdiff_t end = even_start(g->batch, job->batches, ib + 1);
-        gemm_part x = {.m = even_start(g->m, job->rows, im + 1) - i0, .n = j1 - j0};
+        const ptrdiff_t i0 = fnn_even_start(g->m, job->rows, im);
+        const ptrdiff_t j0 = fnn_even_start(units, job->cols, jn) * unit;
+        const ptrdiff_t j1 =
+            fnn_min64(fnn_even_start(units, job->cols, jn + 1) * unit, g->n);
+        const ptrdiff_t end = fnn_even_start(g->batch, job->batches, ib + 1);
+        gemm_part x = {.m = fnn_even_start(g->m, job->rows, im + 1) - i0, .n = j1 - j0};
         x.pa = job->workspace + piece * job->slice;
         x.pb = x.pa + job->a_bytes;
         x.bias = g->bias == NULL ? NULL : (const char *)g->bias + j0 * size;
-        for (ptrdiff_t z = even_start(g->batch, job->batches, ib); z < end; z++) {
+        for (ptrdiff_t z = fnn_even_start(g->batch, job->batches, ib); z < end; z++) {
             x.a = (const char *)g->a + (z * g->a_batch + i0 * g->a_row) * size;
             x.b = (const char *)g->b + z * g->b_batch * size;
             x.b += g->b_panels ? 0 : j0 * g->b_col * size;

@@ -8,6 +8,7 @@
 #include "kernels/norm.inc.h"
 #include "kernels/softmax.inc.h"
 #include "kernels/normalise.inc.h"
+#include "kernels/take.inc.h"
 #include "kernels/random.inc.h"
 #include "kernels/step.inc.h"
 #include "kernels/warp.inc.h"

@@ -2,22 +2,6 @@
  * and the epilogue of channels. See kernels.h. Included after gemm.inc.h, whose tiles
  * and chains these share. */
 
-static void FNN_NAME(conv_take)(ptrdiff_t n, const void *x_, ptrdiff_t step, void *y_) {
-    const T *restrict x = x_;
-    T *restrict y = y_;
-    if (step == 1) {
-        memcpy(y, x, (size_t)n * sizeof(T));
-    } else if (step == 2) {
-        for (ptrdiff_t i = 0; i < n; i++) {
-            y[i] = x[2 * i];
-        }
-    } else {
-        for (ptrdiff_t i = 0; i < n; i++) {
-            y[i] = x[i * step];
-        }
-    }
-}
-
 /* A run is moved by vectors; the last one of a run writes past its end what the next run
  * then overwrites. `moves`, constant where this is expanded, is how many there are, 0
  * for more; full: all of them may be read in full. */
@@ -147,7 +131,7 @@ GEMM_INLINE void FNN_NAME(conv_rows_body)(const fnn_conv_rows *t, const int m,
                                           const int nv) {
     const T *b = t->b;
     T *c = t->c;
-    const ptrdiff_t ldc = t->ldc;
+    const ptrdiff_t ldc = t->ldc, tail = LANES; /* whole vectors */
     const ptrdiff_t *row = t->row;
 #define SET(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
     GEMM_ALL_ROWS(SET)
@@ -174,21 +158,7 @@ GEMM_INLINE void FNN_NAME(conv_rows_body)(const fnn_conv_rows *t, const int m,
         }
     }
 #undef STEP
-#define STORE(i)                                                              \
-    if (i < m) {                                                              \
-        FNN_NAME(gemm_put)(c + i * ldc, LANES, true, nv, c##i##_0, c##i##_1); \
-    }
-#define ADD(i)                                                                 \
-    if (i < m) {                                                               \
-        FNN_NAME(gemm_put)(c + i * ldc, LANES, false, nv, c##i##_0, c##i##_1); \
-    }
-    if (t->first) {
-        GEMM_ALL_ROWS(STORE)
-    } else {
-        GEMM_ALL_ROWS(ADD)
-    }
-#undef STORE
-#undef ADD
+    GEMM_PUT_ALL(t->first)
 }
 
 #define TILE(m_, nv_)                                                      \

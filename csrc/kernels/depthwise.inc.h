@@ -12,48 +12,6 @@
 #define DW_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-/* ---- between planes and scratch --------------------------------------------------- */
-
-DW_INLINE void FNN_NAME(depthwise_row_copy)(ptrdiff_t n, const T *x, T *y) {
-    ptrdiff_t j = 0;
-    for (; j + LANES <= n; j += LANES) {
-        v_store(y + j, v_load(x + j));
-    }
-    if (j < n) {
-        v_store(y + j, v_loadn(x + j, n - j));
-    }
-}
-
-/* Every second element; the last of what is read is the last that is asked for. */
-DW_INLINE void FNN_NAME(depthwise_row_halve)(ptrdiff_t n, const T *x, T *y) {
-    ptrdiff_t j = 0;
-    for (; j + LANES < n; j += LANES) {
-        v_store(y + j, v_even(v_load(x + 2 * j), v_load(x + 2 * j + LANES)));
-    }
-    const ptrdiff_t left = 2 * (n - j) - 1;
-    V low = v_loadn(x + 2 * j, left < LANES ? left : LANES);
-    V high = left > LANES ? v_loadn(x + 2 * j + LANES, left - LANES) : v_zero();
-    v_storen(y + j, v_even(low, high), n - j);
-}
-
-static void FNN_NAME(depthwise_copy)(ptrdiff_t rows, ptrdiff_t n, const void *from,
-                                     ptrdiff_t x_row, ptrdiff_t step, void *to,
-                                     ptrdiff_t y_row) {
-    const T *x = from;
-    T *y = to;
-    for (ptrdiff_t i = 0; i < rows; i++, x += x_row, y += y_row) {
-        if (step == 1) {
-            FNN_NAME(depthwise_row_copy)(n, x, y);
-        } else if (step == 2) {
-            FNN_NAME(depthwise_row_halve)(n, x, y);
-        } else {
-            for (ptrdiff_t j = 0; j < n; j++) {
-                y[j] = x[j * step];
-            }
-        }
-    }
-}
-
 /* ---- the epilogue ----------------------------------------------------------------- */
 
 /* Sigmoid and its like follow in a pass of their own: they are long. */

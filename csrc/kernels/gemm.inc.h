@@ -129,6 +129,22 @@
     X(11)                \
     X(12)                \
     X(13)
+
+/* All rows of a tile go to c, by gemm_put: m, nv, tail, c and ldc are those around it. */
+#define GEMM_STORE(i)                                                        \
+    if (i < m) {                                                             \
+        FNN_NAME(gemm_put)(c + i * ldc, tail, true, nv, c##i##_0, c##i##_1); \
+    }
+#define GEMM_ADD(i)                                                           \
+    if (i < m) {                                                              \
+        FNN_NAME(gemm_put)(c + i * ldc, tail, false, nv, c##i##_0, c##i##_1); \
+    }
+#define GEMM_PUT_ALL(first)       \
+    if (first) {                  \
+        GEMM_ALL_ROWS(GEMM_STORE) \
+    } else {                      \
+        GEMM_ALL_ROWS(GEMM_ADD)   \
+    }
 #endif
 
 /* ---- epilogue ------------------------------------------------------------------- */
@@ -307,21 +323,7 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
 #undef ONE_K
 #undef STEP
 
-#define STORE(i)                                                             \
-    if (i < m) {                                                             \
-        FNN_NAME(gemm_put)(c + i * ldc, tail, true, nv, c##i##_0, c##i##_1); \
-    }
-#define ADD(i)                                                                \
-    if (i < m) {                                                              \
-        FNN_NAME(gemm_put)(c + i * ldc, tail, false, nv, c##i##_0, c##i##_1); \
-    }
-    if (t->first) {
-        GEMM_ALL_ROWS(STORE)
-    } else {
-        GEMM_ALL_ROWS(ADD)
-    }
-#undef STORE
-#undef ADD
+    GEMM_PUT_ALL(t->first)
 }
 
 #define TILE(m_, nv_)                                                   \

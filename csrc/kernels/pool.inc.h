@@ -33,9 +33,7 @@ FNN_INLINE void FNN_NAME(pool_split)(const fnn_pool *p, const ptrdiff_t s, const
             if (s == 1) {
                 memcpy(to + from, in, (size_t)(end - from) * sizeof(T));
             } else {
-                for (ptrdiff_t i = 0; i < end - from; i++) {
-                    to[from + i] = in[i * s];
-                }
+                FNN_NAME(take_half)(end - from, in, to + from);
             }
             k = end;
         }

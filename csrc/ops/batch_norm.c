@@ -56,24 +56,21 @@ static job make_job(const fnn_tensor *x) {
 }
 
 #define CONSTANTS 5
-static int64_t rounded(int64_t bytes) {
-    return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
 static int64_t own_bytes(const job *j) {
-    return rounded(j->c * j->pieces * 16) + CONSTANTS * rounded(j->c * j->size);
+    return fnn_aligned(j->c * j->pieces * 16) + CONSTANTS * fnn_aligned(j->c * j->size);
 }
 static void take_own(job *j, char **room) {
     j->partial = (double *)(void *)*room;
-    j->constants = *room + rounded(j->c * j->pieces * 16);
+    j->constants = *room + fnn_aligned(j->c * j->pieces * 16);
     *room += own_bytes(j);
 }
 static char *constant(const job *j, int k) {
-    return j->constants + k * rounded(j->c * j->size);
+    return j->constants + k * fnn_aligned(j->c * j->size);
 }
 
 int64_t fnn_workspace_batch_norm(const fnn_call *c) {
     job j = make_job(c->in[0]);
-    return own_bytes(&j) + fnn_norm_copies(c);
+    return own_bytes(&j) + fnn_dense_bytes(c);
 }
 
 static fnn_status check_x(const fnn_call *c, int x, const char *name) {
@@ -435,10 +432,10 @@ fnn_status fnn_run_batch_norm(fnn_call *c) {
         }
         return FNN_OK;
     }
-    j.x = fnn_norm_dense(c, 0, &room);
-    j.weight = fnn_norm_dense(c, 1, &room);
-    j.bias = fnn_norm_dense(c, 2, &room);
-    j.other = fnn_norm_dense(c, 3, &room);
+    j.x = fnn_dense(c, 0, &room);
+    j.weight = fnn_dense(c, 1, &room);
+    j.bias = fnn_dense(c, 2, &room);
+    j.other = fnn_dense(c, 3, &room);
     j.running_mean = c->in[4];
     j.running_var = c->in[5];
     j.y = c->out[0].data;
@@ -479,13 +476,13 @@ fnn_status fnn_run_batch_norm_backward(fnn_call *c) {
         memset(j.gb, 0, (size_t)(j.c * j.size));
         return FNN_OK;
     }
-    j.gy = fnn_norm_dense(c, 0, &room);
-    j.x = fnn_norm_dense(c, 1, &room);
-    j.weight = fnn_norm_dense(c, 2, &room);
-    j.bias = fnn_norm_dense(c, 3, &room);
-    j.mean_in = (const double *)(const void *)fnn_norm_dense(c, 4, &room);
-    j.rstd_in = (const double *)(const void *)fnn_norm_dense(c, 5, &room);
-    j.other = j.act ? fnn_norm_dense(c, 6, &room) : NULL;
+    j.gy = fnn_dense(c, 0, &room);
+    j.x = fnn_dense(c, 1, &room);
+    j.weight = fnn_dense(c, 2, &room);
+    j.bias = fnn_dense(c, 3, &room);
+    j.mean_in = (const double *)(const void *)fnn_dense(c, 4, &room);
+    j.rstd_in = (const double *)(const void *)fnn_dense(c, 5, &room);
+    j.other = j.act ? fnn_dense(c, 6, &room) : NULL;
     j.y = c->out[0].data;
     if (c->attr[1].i && j.act) {
         j.masked = c->out[3].data;
@@ -537,10 +534,10 @@ fnn_status fnn_run_scale_shift(fnn_call *c) {
     }
     j.given = true;
     j.act = (int)c->attr[0].i;
-    j.x = fnn_norm_dense(c, 0, &room);
-    j.weight = fnn_norm_dense(c, 1, &room);
-    j.bias = fnn_norm_dense(c, 2, &room);
-    j.other = fnn_norm_dense(c, 3, &room);
+    j.x = fnn_dense(c, 0, &room);
+    j.weight = fnn_dense(c, 1, &room);
+    j.bias = fnn_dense(c, 2, &room);
+    j.other = fnn_dense(c, 3, &room);
     j.y = c->out[0].data;
     j.stream = streams(&j, j.other ? 3 : 2);
     if (j.s == 1) {

@@ -338,37 +338,10 @@ int fnn_conv_chosen(const fnn_call *c) {
     return (int)describe(c, &g);
 }
 
-static int64_t aligned(int64_t bytes) {
-    return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
 int64_t fnn_workspace_conv(const fnn_call *c) {
     fnn_conv_args g;
     const fnn_conv_algorithm algorithm = describe(c, &g);
-    int64_t bytes = aligned(algorithms[algorithm].workspace(&g, direction(c)));
-    for (int i = 0; i < c->n_in; i++) {
-        if (c->in[i] != NULL && !fnn_is_contiguous(c->in[i])) {
-            bytes += aligned(fnn_numel(c->in[i]) * fnn_dtype_size(c->in[i]->dtype));
-        }
-    }
-    return bytes;
-}
-
-/* Input i as it lies, or its contiguous copy at *to, which moves on. */
-static const void *dense(const fnn_call *c, int i, char **to) {
-    if (i >= c->n_in || c->in[i] == NULL) {
-        return NULL;
-    }
-    const fnn_tensor *x = c->in[i];
-    if (fnn_is_contiguous(x)) {
-        return x->data;
-    }
-    fnn_tensor copy = *x;
-    copy.data = *to;
-    fnn_set_contiguous(&copy);
-    fnn_copy(&copy, x);
-    *to += aligned(fnn_numel(x) * fnn_dtype_size(x->dtype));
-    return copy.data;
+    return fnn_dense_bytes(c) + algorithms[algorithm].workspace(&g, direction(c));
 }
 
 fnn_status fnn_run_conv(fnn_call *c) {
@@ -378,18 +351,17 @@ fnn_status fnn_run_conv(fnn_call *c) {
     }
     const fnn_conv_direction way = direction(c);
     const fnn_conv_algorithm algorithm = describe(c, &g);
-    char *copies = c->workspace;
-    copies += aligned(algorithms[algorithm].workspace(&g, way));
-    const void *a = dense(c, 0, &copies), *b = dense(c, 1, &copies);
+    char *next = c->workspace; /* copies first */
+    const void *a = fnn_dense(c, 0, &next), *b = fnn_dense(c, 1, &next);
     if (way != FNN_CONV_WEIGHT) {
-        g.epilogue.bias = dense(c, 2, &copies);
+        g.epilogue.bias = fnn_dense(c, 2, &next);
     }
     if (c->n_in > 3) {
-        g.epilogue.scale = dense(c, 3, &copies);
-        g.epilogue.shift = dense(c, 4, &copies);
-        g.epilogue.residual = dense(c, 5, &copies);
+        g.epilogue.scale = fnn_dense(c, 3, &next);
+        g.epilogue.shift = fnn_dense(c, 4, &next);
+        g.epilogue.residual = fnn_dense(c, 5, &next);
         g.epilogue.act = (int)c->attr[ACTIVATION].i;
     }
-    algorithms[algorithm].run(&g, way, a, b, c->out[0].data, c->workspace);
+    algorithms[algorithm].run(&g, way, a, b, c->out[0].data, next);
     return FNN_OK;
 }

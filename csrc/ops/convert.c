@@ -116,3 +116,32 @@ void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos,
         }
     }
 }
+
+static int64_t copy_bytes(const fnn_tensor *x) {
+    return x == NULL || fnn_is_contiguous(x)
+               ? 0
+               : fnn_aligned(fnn_numel(x) * fnn_dtype_size(x->dtype));
+}
+
+int64_t fnn_dense_bytes(const fnn_call *c) {
+    int64_t bytes = 0;
+    for (int i = 0; i < c->n_in; i++) {
+        bytes += c->op->writes >> i & 1 ? 0 : copy_bytes(c->in[i]);
+    }
+    return bytes;
+}
+
+const char *fnn_dense(const fnn_call *c, int i, char **room) {
+    const fnn_tensor *x = c->in[i];
+    const int64_t bytes = copy_bytes(x);
+    if (bytes == 0) {
+        return x == NULL ? NULL : x->data;
+    }
+    fnn_tensor copy = *x;
+    copy.storage = NULL;
+    copy.data = *room;
+    fnn_set_contiguous(&copy);
+    fnn_copy(&copy, x);
+    *room += bytes;
+    return copy.data;
+}

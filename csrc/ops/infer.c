@@ -244,6 +244,15 @@ fnn_status fnn_infer_copy(fnn_call *c) {
     return fnn_check_size(c, &c->out[0]);
 }
 
+fnn_status fnn_expect_contiguous(const fnn_call *c, int input, const char *name) {
+    if (!fnn_is_contiguous(c->in[input])) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "%s: expected %s contiguous (hint: contiguous())", c->op->name,
+                        name);
+    }
+    return FNN_OK;
+}
+
 fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x) {
     bool empty = fnn_numel(x) == 0;
     for (int d = 0; d < x->ndim && !empty; d++) {

@@ -54,17 +54,13 @@ static job make_job(const fnn_call *c) {
     return j;
 }
 
-static int64_t rounded(int64_t bytes) {
-    return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
-int64_t fnn_workspace_layer_norm(const fnn_call *c) { return fnn_norm_copies(c); }
+int64_t fnn_workspace_layer_norm(const fnn_call *c) { return fnn_dense_bytes(c); }
 
 int64_t fnn_workspace_layer_norm_backward(const fnn_call *c) {
     job j = make_job(c);
-    int64_t own =
-        j.s > 1 ? rounded(j.n * j.c * 16) : 2 * rounded(j.chunks * j.c * j.size);
-    return own + fnn_norm_copies(c);
+    int64_t own = j.s > 1 ? fnn_aligned(j.n * j.c * 16)
+                          : 2 * fnn_aligned(j.chunks * j.c * j.size);
+    return own + fnn_dense_bytes(c);
 }
 
 static void set_stream(job *j, int operands) {
@@ -151,9 +147,9 @@ fnn_status fnn_run_layer_norm(fnn_call *c) {
         }
         return FNN_OK;
     }
-    j.x = fnn_norm_dense(c, 0, &room);
-    j.weight = fnn_norm_dense(c, 1, &room);
-    j.bias = fnn_norm_dense(c, 2, &room);
+    j.x = fnn_dense(c, 0, &room);
+    j.weight = fnn_dense(c, 1, &room);
+    j.bias = fnn_dense(c, 2, &room);
     j.y = c->out[0].data;
     set_stream(&j, 2);
     fnn_parallel_for(j.n * j.groups, grain(j.row), forward_rows, &j);
@@ -295,21 +291,21 @@ fnn_status fnn_run_layer_norm_backward(fnn_call *c) {
     }
     j.partial = (double *)(void *)room;
     if (j.s > 1) {
-        room += rounded(j.n * j.c * 16);
+        room += fnn_aligned(j.n * j.c * 16);
     } else if (j.chunks == 1) { /* joined as it is */
         j.weights[0] = j.gw;
         j.weights[1] = j.gb;
     } else {
         for (int i = 0; i < 2; i++) {
             j.weights[i] = room;
-            room += rounded(j.chunks * j.c * j.size);
+            room += fnn_aligned(j.chunks * j.c * j.size);
         }
     }
-    j.gy = fnn_norm_dense(c, 0, &room);
-    j.x = fnn_norm_dense(c, 1, &room);
-    j.weight = fnn_norm_dense(c, 2, &room);
-    j.mean_in = (const double *)(const void *)fnn_norm_dense(c, 3, &room);
-    j.rstd_in = (const double *)(const void *)fnn_norm_dense(c, 4, &room);
+    j.gy = fnn_dense(c, 0, &room);
+    j.x = fnn_dense(c, 1, &room);
+    j.weight = fnn_dense(c, 2, &room);
+    j.mean_in = (const double *)(const void *)fnn_dense(c, 3, &room);
+    j.rstd_in = (const double *)(const void *)fnn_dense(c, 4, &room);
     j.y = c->out[0].data;
     set_stream(&j, 3);
     if (j.s > 1) {

@@ -2,39 +2,7 @@
 #include "ops/normalise.h"
 
 #include <math.h>
-
-#include <math.h>
 #include <string.h>
-
-static int64_t bytes_of(const fnn_tensor *t) {
-    int64_t bytes = fnn_numel(t) * fnn_dtype_size(t->dtype);
-    return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
-int64_t fnn_norm_copies(const fnn_call *c) {
-    int64_t bytes = 0;
-    for (int i = 0; i < c->n_in; i++) {
-        bool written = c->op->writes >> i & 1;
-        if (c->in[i] != NULL && !written && !fnn_is_contiguous(c->in[i])) {
-            bytes += bytes_of(c->in[i]);
-        }
-    }
-    return bytes;
-}
-
-const char *fnn_norm_dense(const fnn_call *c, int i, char **room) {
-    const fnn_tensor *t = c->in[i];
-    if (t == NULL || fnn_is_contiguous(t)) {
-        return t == NULL ? NULL : t->data;
-    }
-    fnn_tensor copy;
-    fnn_like(&copy, t, t->dtype);
-    copy.storage = NULL;
-    copy.data = *room;
-    *room += bytes_of(t);
-    fnn_copy(&copy, t);
-    return copy.data;
-}
 
 static fnn_status expect_shape(const fnn_call *c, int i, const char *name, int ndim,
                                const int64_t *shape) {

@@ -24,11 +24,6 @@ static inline double fnn_norm_round(double value, int dtype) {
     return dtype == FNN_FLOAT64 ? value : (double)(float)value;
 }
 
-/* Bytes for copies of the inputs that do not lie contiguous. */
-int64_t fnn_norm_copies(const fnn_call *c);
-/* Input i's elements, contiguous: where they are, or copied to *room, which moves on; NULL
- * where the input is absent. */
-const char *fnn_norm_dense(const fnn_call *c, int i, char **room);
 /* Fails unless inputs i and 0 have one dtype and i (if there) has that shape. */
 fnn_status fnn_norm_expect(const fnn_call *c, int i, const char *name, int ndim,
                            const int64_t *shape);

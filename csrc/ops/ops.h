@@ -197,6 +197,8 @@ fnn_status fnn_check_dim(const fnn_call *c, const fnn_tensor *t, int64_t *dim);
 fnn_status fnn_expect_float(const fnn_call *c, int input, const char *name);
 fnn_status fnn_expect_same_dtype(const fnn_call *c, int a, int b, const char *names);
 fnn_status fnn_expect_integer(const fnn_call *c, int input, const char *name);
+/* Fails unless the input lies contiguous. */
+fnn_status fnn_expect_contiguous(const fnn_call *c, int input, const char *name);
 /* Fails where x is written and elements of it share memory. */
 fnn_status fnn_expect_own_memory(const fnn_call *c, const fnn_tensor *x);
 /* t = x without its storage: dtype, shape, contiguous. */
@@ -216,6 +218,12 @@ void fnn_gather(void *dst, int dst_dtype, const fnn_tensor *t, int64_t pos,
                 ptrdiff_t n);
 /* dst = src with conversion and broadcasting; any strides; may run in parallel. */
 void fnn_copy(const fnn_tensor *dst, const fnn_tensor *src);
+/* Bytes for copies of the inputs that do not lie contiguous, but for those that are written.
+ */
+int64_t fnn_dense_bytes(const fnn_call *c);
+/* Input i's elements, contiguous: where they are, or copied to *room, which moves on; NULL
+ * where the input is absent. */
+const char *fnn_dense(const fnn_call *c, int i, char **room);
 /* x = x factor, for a factor of shape (); any strides; may run in parallel. */
 void fnn_multiply(const fnn_tensor *x, const fnn_tensor *factor);
 /* Narrows t to [start, start + size) of dim. */
@@ -266,9 +274,6 @@ bool fnn_in_unit(const fnn_tensor *x, double *low, double *high);
  * coalesced, y contiguous in kept's order (reduce_int.c). */
 void fnn_reduce_integers(int op, const fnn_tensor *kept, const fnn_tensor *reduced,
                          const fnn_tensor *y);
-
-static inline int64_t fnn_min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t fnn_max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 #define FNN_TRY(expression)                \
     do {                                   \

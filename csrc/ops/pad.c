@@ -107,16 +107,11 @@ static fnn_status prepare(const fnn_call *c, pad_job *j, const fnn_tensor *x,
 }
 
 static fnn_status check_mode(const fnn_call *c, int least) {
-    const fnn_tensor *x = c->in[0];
     if (c->attr[1].i < least || c->attr[1].i > CIRCULAR) {
         return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected mode %d to 3, got %lld",
                         c->op->name, least, (long long)c->attr[1].i);
     }
-    if (!fnn_is_contiguous(x)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected x contiguous (hint: contiguous())", c->op->name);
-    }
-    return FNN_OK;
+    return fnn_expect_contiguous(c, 0, "x");
 }
 
 fnn_status fnn_infer_pad(fnn_call *c) {

@@ -156,15 +156,6 @@ static fnn_status check_dims(const fnn_call *c, const fnn_tensor *x, int first,
     return FNN_OK;
 }
 
-static fnn_status expect_contiguous(const fnn_call *c, int input, const char *name) {
-    if (!fnn_is_contiguous(c->in[input])) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected %s contiguous (hint: contiguous())", c->op->name,
-                        name);
-    }
-    return FNN_OK;
-}
-
 /* Sizes of the dimensions that are pooled over; 1 for the first of one. */
 static int64_t size_h(const fnn_tensor *x, int dims) {
     return dims == 2 ? x->shape[x->ndim - 2] : 1;
@@ -297,7 +288,7 @@ static void prepare(pool_job *j, const fnn_call *c, const fnn_pool *p, bool back
         ((j->pool.phases + 2 * j->pool.ring + 2) * j->pool.pitch + 2 * (w->in + 16)) *
             fnn_dtype_size(j->dtype) +
         (j->pool.ring * w->kernel + w->out) * 3 * (int64_t)sizeof(ptrdiff_t);
-    j->scratch = (j->scratch + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
+    j->scratch = fnn_aligned(j->scratch);
 }
 
 static int64_t workspace(const pool_job *j) { return j->pieces * j->scratch; }
@@ -341,7 +332,7 @@ fnn_status fnn_infer_max_pool(fnn_call *c) {
     fnn_pool p;
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     FNN_TRY(forward(c, &o, &p));
-    FNN_TRY(expect_contiguous(c, 0, "x"));
+    FNN_TRY(fnn_expect_contiguous(c, 0, "x"));
     const int dims = c->attr[0].n;
     FNN_TRY(set_shape(c, &c->out[0], x, x->dtype, dims, p.h.out, p.w.out));
     if (c->op->n_out == 1) {
@@ -380,7 +371,7 @@ static fnn_status check_taps(const fnn_call *c, int tap, const fnn_pool *p) {
                         c->op->name, fnn_dtype_name(dtype),
                         fnn_dtype_name(c->in[tap]->dtype));
     }
-    return expect_contiguous(c, tap, "tap");
+    return fnn_expect_contiguous(c, tap, "tap");
 }
 
 fnn_status fnn_infer_max_pool_backward(fnn_call *c) {
@@ -395,7 +386,7 @@ fnn_status fnn_infer_max_pool_backward(fnn_call *c) {
     }
     FNN_TRY(backward(c, &o, gy, &p));
     FNN_TRY(check_taps(c, 1, &p));
-    FNN_TRY(expect_contiguous(c, 0, "gy"));
+    FNN_TRY(fnn_expect_contiguous(c, 0, "gy"));
     return set_shape(c, &c->out[0], gy, gy->dtype, c->attr[1].n, p.h.in, p.w.in);
 }
 
@@ -439,7 +430,7 @@ fnn_status fnn_infer_max_pool_gather(fnn_call *c) {
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     FNN_TRY(backward(c, &o, tap, &p));
     FNN_TRY(check_taps(c, 1, &p));
-    FNN_TRY(expect_contiguous(c, 0, "x"));
+    FNN_TRY(fnn_expect_contiguous(c, 0, "x"));
     const int dims = c->attr[1].n;
     bool fits =
         x->ndim == tap->ndim && size_h(x, dims) == p.h.in && size_w(x) == p.w.in;
@@ -535,7 +526,7 @@ fnn_status fnn_infer_avg_pool(fnn_call *c) {
     fnn_pool p;
     FNN_TRY(fnn_expect_float(c, 0, "x"));
     FNN_TRY(forward(c, &o, &p));
-    FNN_TRY(expect_contiguous(c, 0, "x"));
+    FNN_TRY(fnn_expect_contiguous(c, 0, "x"));
     return set_shape(c, &c->out[0], x, x->dtype, c->attr[0].n, p.h.out, p.w.out);
 }
 
@@ -556,7 +547,7 @@ fnn_status fnn_infer_avg_pool_backward(fnn_call *c) {
     fnn_pool p;
     FNN_TRY(fnn_expect_float(c, 0, "gy"));
     FNN_TRY(backward(c, &o, gy, &p));
-    FNN_TRY(expect_contiguous(c, 0, "gy"));
+    FNN_TRY(fnn_expect_contiguous(c, 0, "gy"));
     return set_shape(c, &c->out[0], gy, gy->dtype, c->attr[1].n, p.h.in, p.w.in);
 }
 

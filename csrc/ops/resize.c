@@ -98,11 +98,7 @@ static fnn_status check(fnn_call *c, const char *name, bool back) {
             "or 2, got %d sizes for shape %s and mode %lld",
             c->op->name, dims, FNN_SHAPE(x), (long long)mode);
     }
-    if (!fnn_is_contiguous(x)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected %s contiguous (hint: contiguous())", c->op->name,
-                        name);
-    }
+    FNN_TRY(fnn_expect_contiguous(c, 0, name));
     fnn_tensor *y = &c->out[0];
     fnn_like(y, x, x->dtype);
     for (int d = 0; d < dims; d++) {
@@ -122,13 +118,9 @@ static fnn_status check(fnn_call *c, const char *name, bool back) {
 fnn_status fnn_infer_resize(fnn_call *c) { return check(c, "x", false); }
 fnn_status fnn_infer_resize_backward(fnn_call *c) { return check(c, "gy", true); }
 
-static int64_t rounded(int64_t bytes) {
-    return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
 static char *take(char **next, int64_t bytes) {
     char *at = *next;
-    *next = at == NULL ? NULL : at + rounded(bytes);
+    *next = at == NULL ? NULL : at + fnn_aligned(bytes);
     return at;
 }
 
@@ -152,13 +144,14 @@ static int64_t prepare(const fnn_call *c, bool back, resize_job *j) {
         a->high = (int32_t *)(void *)take(&next, a->out * 4);
         a->weight = take(&next, a->out * 8);
         a->first = (int32_t *)(void *)take(&next, a->in * 4);
-        bytes += 2 * rounded(a->out * 4) + rounded(a->out * 8) + rounded(a->in * 4);
+        bytes += 2 * fnn_aligned(a->out * 4) + fnn_aligned(a->out * 8) +
+                 fnn_aligned(a->in * 4);
     }
     const int64_t across = fnn_max64(j->w.in, j->w.out);
     j->rows = fnn_numel(y) / size_of(y, dims, 1);
     j->pieces =
         fnn_max64(1, fnn_min64(c->threads, j->rows / (GRAIN_ELEMENTS / across + 1)));
-    j->scratch = 2 * rounded(j->w.out * 8);
+    j->scratch = 2 * fnn_aligned(j->w.out * 8);
     j->workspace = next;
     j->in = x->data;
     j->out = y->data;

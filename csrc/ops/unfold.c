@@ -68,11 +68,7 @@ static fnn_status check(const fnn_call *c, int ndim) {
                         "%s: expected x of at least %d dimensions, got shape %s",
                         c->op->name, ndim, FNN_SHAPE(c->in[0]));
     }
-    if (!fnn_is_contiguous(c->in[0])) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected x contiguous (hint: contiguous())", c->op->name);
-    }
-    return FNN_OK;
+    return fnn_expect_contiguous(c, 0, "x");
 }
 
 fnn_status fnn_infer_unfold(fnn_call *c) {

@@ -15,8 +15,6 @@ static int by_place(const void *a, const void *b) {
     return (x->place > y->place) - (x->place < y->place);
 }
 
-static int64_t align(int64_t bytes) { return (bytes + FNN_ALIGN - 1) & -FNN_ALIGN; }
-
 int64_t fnn_arena_layout(fnn_lifetime *buffers, int n) {
     fnn_lifetime **order = malloc((size_t)(2 * n + 1) * sizeof *order);
     if (order == NULL) {
@@ -43,15 +41,15 @@ int64_t fnn_arena_layout(fnn_lifetime *buffers, int n) {
         qsort(rivals, (size_t)m, sizeof *rivals, by_place);
         int64_t place = 0;
         for (int k = 0; k < m; k++) {
-            if (rivals[k]->place - place >= align(b->bytes)) {
+            if (rivals[k]->place - place >= fnn_aligned(b->bytes)) {
                 break;
             }
-            int64_t end = rivals[k]->place + align(rivals[k]->bytes);
+            int64_t end = rivals[k]->place + fnn_aligned(rivals[k]->bytes);
             place = end > place ? end : place;
         }
         b->place = place;
-        if (place + align(b->bytes) > total) {
-            total = place + align(b->bytes);
+        if (place + fnn_aligned(b->bytes) > total) {
+            total = place + fnn_aligned(b->bytes);
         }
     }
     free(order);

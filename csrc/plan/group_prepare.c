@@ -15,11 +15,6 @@ int64_t fnn_group_bytes(int n) {
            n * (int64_t)(sizeof(member) + sizeof(reduction));
 }
 
-static int64_t round_up(int64_t n, int64_t unit) {
-    return (n + unit - 1) / unit * unit;
-}
-static int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
-
 static bool is_elementwise(const fnn_call *c) {
     fnn_status (*run)(fnn_call *) = c->op->run[FNN_CPU_DEVICE];
     int dtype = c->out[0].dtype;
@@ -215,25 +210,25 @@ static void cut(fnn_group_plan *p, int64_t block_bytes, int threads) {
         p->block = fnn_min64(L1_BYTES / fnn_max64(block_bytes, 1), MAX_BLOCK) / 64 * 64;
         p->block = fnn_max64(p->block, MIN_BLOCK);
     }
-    p->block = fnn_min64(p->block, round_up(p->n, 64));
+    p->block = fnn_min64(p->block, fnn_round_up(p->n, 64));
     p->strips = 1;
     if (p->reductions == 0) {
         p->tile = p->block;
-        p->tiles = p->n > 0 ? ceil_div(p->n, p->tile) : 0;
+        p->tiles = p->n > 0 ? fnn_ceil_div(p->n, p->tile) : 0;
     } else if (p->n > 0) {
         p->chunks = fnn_chunks(p->rows);
         int64_t for_threads =
-            fnn_min64(ceil_div(pieces, p->chunks), p->cols / MIN_STRIP);
-        p->strips = fnn_max64(ceil_div(p->cols, STRIP), for_threads);
+            fnn_min64(fnn_ceil_div(pieces, p->chunks), p->cols / MIN_STRIP);
+        p->strips = fnn_max64(fnn_ceil_div(p->cols, STRIP), for_threads);
         p->width = p->cols;
         if (p->strips > 1) {
-            p->width = round_up(ceil_div(p->cols, p->strips), 64);
-            p->strips = ceil_div(p->cols, p->width);
+            p->width = fnn_round_up(fnn_ceil_div(p->cols, p->strips), 64);
+            p->strips = fnn_ceil_div(p->cols, p->width);
             p->tiles = p->chunks * p->strips;
         } else {
             int64_t chunk = FNN_CHUNK * p->cols;
             p->tile = fnn_max64(1, TILE / chunk) * chunk;
-            p->tiles = ceil_div(p->n, p->tile);
+            p->tiles = fnn_ceil_div(p->n, p->tile);
         }
     }
     p->pieces = fnn_min64(pieces, p->tiles);
@@ -242,7 +237,7 @@ static void cut(fnn_group_plan *p, int64_t block_bytes, int threads) {
 /* `bytes` more of a workspace that has *end so far; returns where they are. */
 static int64_t more(int64_t *end, int64_t bytes) {
     int64_t at = *end;
-    *end = round_up(at + bytes, FNN_ALIGN);
+    *end = fnn_round_up(at + bytes, FNN_ALIGN);
     return at;
 }
 
@@ -255,7 +250,7 @@ static void lay_out(fnn_group_plan *p, int slots, int buffers, int64_t size) {
     }
     int64_t tile = p->strips > 1 ? fnn_min64(p->rows, FNN_CHUNK) * p->width
                                  : fnn_min64(p->tile, p->n);
-    int64_t each = round_up(p->block * size, FNN_ALIGN);
+    int64_t each = fnn_round_up(p->block * size, FNN_ALIGN);
     int64_t buffer = more(&p->slice, buffers * each);
     int64_t slot = more(&p->slice, slots * each);
     for (int i = 0; i < p->members; i++) {
