@@ -8,6 +8,7 @@ network of the same layers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from fastnn import nn
 from fastnn._core import Tensor
@@ -72,6 +73,19 @@ class ZeroPadShortcut(nn.Module):
         return f"stride={self.stride}, more={self.more}"
 
 
+class _Shape(NamedTuple):
+    """What a block's layers are made of: channels in, of the branch, and of a bottleneck's
+    3x3 convolution, with its stride, groups and dilation; and the norm."""
+
+    inplanes: int
+    planes: int
+    width: int
+    stride: int
+    groups: int
+    dilation: int
+    norm: Norm
+
+
 class _Block(nn.Module):
     """What blocks share. A block's arguments:
 
@@ -107,23 +121,21 @@ class _Block(nn.Module):
         self.residual = residual
         norm = norm_layer if norm_layer is not None else nn.BatchNorm2d
         width = planes * base_width // 64 * groups
-        self._layers(inplanes, planes, width, stride, groups, dilation, norm)
+        self._layers(_Shape(inplanes, planes, width, stride, groups, dilation, norm))
         self.relu = nn.ReLU()
         self.downsample = downsample
         if dropout:
             self._add_dropout(dropout)
 
-    def _layers(
-        self,
-        inplanes: int,
-        planes: int,
-        width: int,
-        stride: int,
-        groups: int,
-        dilation: int,
-        norm: Norm,
-    ) -> None:
+    def _layers(self, s: _Shape) -> None:
         raise NotImplementedError
+
+    def _expect_plain(self, s: _Shape) -> None:
+        if s.groups != 1 or s.width != s.planes:
+            raise ValueError(
+                f"{type(self).__name__}: expected groups 1 and base_width 64, got groups "
+                f"{s.groups} and a width of {s.width} for {s.planes} planes"
+            )
 
     def _add_dropout(self, probability: float) -> None:
         raise ValueError(
@@ -164,25 +176,14 @@ class BasicBlock(_Block):
         (2, 8, 5, 5)
     """
 
-    def _layers(
-        self,
-        inplanes: int,
-        planes: int,
-        width: int,
-        stride: int,
-        groups: int,
-        dilation: int,
-        norm: Norm,
-    ) -> None:
-        if groups != 1 or width != planes:
-            raise ValueError(
-                f"BasicBlock: expected groups 1 and base_width 64, got groups {groups} and "
-                f"a width of {width} for {planes} planes"
-            )
-        self.conv1 = conv(inplanes, planes, 3, norm, stride, dilation=dilation)
-        self.bn1 = norm(planes)
-        self.conv2 = conv(planes, planes, 3, norm, dilation=dilation)
-        self.bn2 = norm(planes)
+    def _layers(self, s: _Shape) -> None:
+        self._expect_plain(s)
+        self.conv1 = conv(
+            s.inplanes, s.planes, 3, s.norm, s.stride, dilation=s.dilation
+        )
+        self.bn1 = s.norm(s.planes)
+        self.conv2 = conv(s.planes, s.planes, 3, s.norm, dilation=s.dilation)
+        self.bn2 = s.norm(s.planes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inplanes, h, w) to (n, planes, h / stride, w / stride)."""
@@ -217,23 +218,13 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def _layers(
-        self,
-        inplanes: int,
-        planes: int,
-        width: int,
-        stride: int,
-        groups: int,
-        dilation: int,
-        norm: Norm,
-    ) -> None:
-        planes *= self.expansion
-        self.conv1 = conv(inplanes, width, 1, norm)
-        self.bn1 = norm(width)
-        self.conv2 = conv(width, width, 3, norm, stride, groups, dilation)
-        self.bn2 = norm(width)
-        self.conv3 = conv(width, planes, 1, norm)
-        self.bn3 = norm(planes)
+    def _layers(self, s: _Shape) -> None:
+        self.conv1 = conv(s.inplanes, s.width, 1, s.norm)
+        self.bn1 = s.norm(s.width)
+        self.conv2 = conv(s.width, s.width, 3, s.norm, s.stride, s.groups, s.dilation)
+        self.bn2 = s.norm(s.width)
+        self.conv3 = conv(s.width, s.planes * self.expansion, 1, s.norm)
+        self.bn3 = s.norm(s.planes * self.expansion)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inplanes, h, w) to (n, 4 planes, h / stride, w / stride)."""
@@ -278,25 +269,14 @@ class PreActBlock(_PreAct):
         (2, 8, 5, 5)
     """
 
-    def _layers(
-        self,
-        inplanes: int,
-        planes: int,
-        width: int,
-        stride: int,
-        groups: int,
-        dilation: int,
-        norm: Norm,
-    ) -> None:
-        if groups != 1 or width != planes:
-            raise ValueError(
-                f"PreActBlock: expected groups 1 and base_width 64, got groups {groups} "
-                f"and a width of {width} for {planes} planes"
-            )
-        self.bn1 = norm(inplanes)
-        self.conv1 = conv(inplanes, planes, 3, norm, stride, dilation=dilation)
-        self.bn2 = norm(planes)
-        self.conv2 = conv(planes, planes, 3, norm, dilation=dilation)
+    def _layers(self, s: _Shape) -> None:
+        self._expect_plain(s)
+        self.bn1 = s.norm(s.inplanes)
+        self.conv1 = conv(
+            s.inplanes, s.planes, 3, s.norm, s.stride, dilation=s.dilation
+        )
+        self.bn2 = s.norm(s.planes)
+        self.conv2 = conv(s.planes, s.planes, 3, s.norm, dilation=s.dilation)
         self.dropout: nn.Module = nn.Identity()
 
     def _add_dropout(self, probability: float) -> None:
@@ -332,22 +312,13 @@ class PreActBottleneck(_PreAct):
 
     expansion = 4
 
-    def _layers(
-        self,
-        inplanes: int,
-        planes: int,
-        width: int,
-        stride: int,
-        groups: int,
-        dilation: int,
-        norm: Norm,
-    ) -> None:
-        self.bn1 = norm(inplanes)
-        self.conv1 = conv(inplanes, width, 1, norm)
-        self.bn2 = norm(width)
-        self.conv2 = conv(width, width, 3, norm, stride, groups, dilation)
-        self.bn3 = norm(width)
-        self.conv3 = conv(width, planes * self.expansion, 1, norm)
+    def _layers(self, s: _Shape) -> None:
+        self.bn1 = s.norm(s.inplanes)
+        self.conv1 = conv(s.inplanes, s.width, 1, s.norm)
+        self.bn2 = s.norm(s.width)
+        self.conv2 = conv(s.width, s.width, 3, s.norm, s.stride, s.groups, s.dilation)
+        self.bn3 = s.norm(s.width)
+        self.conv3 = conv(s.width, s.planes * self.expansion, 1, s.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inplanes, h, w) to (n, 4 planes, h / stride, w / stride)."""

@@ -12,13 +12,15 @@ from fastnn.nn import functional as F
 from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.ops.convolution import padding_of, sizes
+from fastnn.ops._checks import each
+from fastnn.ops.convolution import padding_of
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Convolution(Module):
-    """What the four layers share: arguments, parameters, their first values."""
+    """What the four layers share: arguments, parameters, their first values. Sizes are an
+    int, or one for each dimension of the image."""
 
     weight: Parameter
     bias: Parameter | None  # (out_channels,)
@@ -34,14 +36,14 @@ class _Convolution(Module):
         in_channels: int,
         out_channels: int,
         kernel_size: Any,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-        bias: bool,
-        padding_mode: str,
-        device: Any,
-        dtype: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         name, dims = type(self).__name__, self._dims
@@ -54,12 +56,10 @@ class _Convolution(Module):
                     f"{name}: expected {what}_channels that groups={groups} divides, got "
                     f"{n}"
                 )
-        self.kernel_size = tuple(sizes(name, "kernel_size", kernel_size, dims, 1))
-        self.stride = tuple(sizes(name, "stride", stride, dims, 1))
-        self.dilation = tuple(sizes(name, "dilation", dilation, dims, 1))
-        pads = padding_of(
-            name, padding, self.kernel_size, [*self.stride], [*self.dilation]
-        )
+        self.kernel_size = each(name, "kernel_size", kernel_size, dims, 1)
+        self.stride = each(name, "stride", stride, dims, 1)
+        self.dilation = each(name, "dilation", dilation, dims, 1)
+        pads = padding_of(name, padding, self.kernel_size, self.stride, self.dilation)
         self.padding = padding if isinstance(padding, str) else tuple(pads[::2])
         if padding_mode not in _MODES[: 1 if self._transposed else None]:
             raise ValueError(
@@ -129,25 +129,6 @@ class Conv1d(_Convolution):
 
     _dims = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] = 1,
-        padding: int | tuple[int] | str = 0,
-        dilation: int | tuple[int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-            bias, padding_mode, device, dtype,
-        )  # fmt: skip
-
     def forward(self, input: Tensor) -> Tensor:
         """(n, in_channels, length) to (n, out_channels, floor((length + 2 P - D (F - 1) -
         1) / S) + 1); the batch may be missing."""
@@ -191,25 +172,6 @@ class Conv2d(_Convolution):
 
     _dims = 2
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-            bias, padding_mode, device, dtype,
-        )  # fmt: skip
-
     def forward(self, input: Tensor) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, oh, ow), each floor((N + 2 P - D (F -
         1) - 1) / S) + 1; the batch may be missing."""
@@ -223,10 +185,27 @@ class _Transposed(_Convolution):
     output_padding: Any
     _transposed = True
 
-    def __init__(self, *args: Any, output_padding: Any) -> None:
-        super().__init__(*args)
-        self.output_padding = tuple(
-            sizes(type(self).__name__, "output_padding", output_padding, self._dims, 0)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias, padding_mode, device, dtype,
+        )  # fmt: skip
+        self.output_padding = each(
+            type(self).__name__, "output_padding", output_padding, self._dims, 0
         )
 
     def _extra(self, input: Tensor, output_size: Any) -> Any:
@@ -268,26 +247,6 @@ class ConvTranspose1d(_Transposed):
 
     _dims = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] = 1,
-        padding: int | tuple[int] = 0,
-        output_padding: int | tuple[int] = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | tuple[int] = 1,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-            bias, padding_mode, device, dtype, output_padding=output_padding,
-        )  # fmt: skip
-
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """(n, in_channels, length) to (n, out_channels, (length - 1) S - 2 P + D (F - 1) +
         output_padding + 1), or output_size; the batch may be missing."""
@@ -322,26 +281,6 @@ class ConvTranspose2d(_Transposed):
     """
 
     _dims = 2
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        output_padding: int | tuple[int, int] = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | tuple[int, int] = 1,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-            bias, padding_mode, device, dtype, output_padding=output_padding,
-        )  # fmt: skip
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, oh, ow), each (N - 1) S - 2 P + D (F -

@@ -130,7 +130,41 @@ class MaxPool2d(_MaxPool):
         )
 
 
-class AvgPool1d(Module):
+class _AvgPool(Module):
+    """A layer with the options that avg_pool1d and avg_pool2d share."""
+
+    tuples = False  # whether sizes become tuples, as PyTorch's do in one dimension
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = self._size("kernel_size", kernel_size, 1)
+        self.stride = (
+            self.kernel_size if stride is None else self._size("stride", stride, 1)
+        )
+        self.padding = self._size("padding", padding, 0)
+        self.ceil_mode = bool(ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+
+    def _size(self, name: str, value: Any, least: int) -> Any:
+        size = sizes(type(self).__name__, name, value, least)
+        return size if isinstance(size, tuple) or not self.tuples else (size,)
+
+    def extra_repr(self) -> str:
+        """The sizes of the layer."""
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}"
+        )
+
+
+class AvgPool1d(_AvgPool):
     """The average of each window along the last dimension.
 
     Parameters:
@@ -150,25 +184,7 @@ class AvgPool1d(Module):
         [[3.0, 3.0]]
     """
 
-    def __init__(
-        self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__()
-        # tuples, as in PyTorch
-        self.kernel_size = _single(sizes("AvgPool1d", "kernel_size", kernel_size, 1))
-        self.stride = (
-            self.kernel_size
-            if stride is None
-            else _single(sizes("AvgPool1d", "stride", stride, 1))
-        )
-        self.padding = _single(sizes("AvgPool1d", "padding", padding, 0))
-        self.ceil_mode = bool(ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+    tuples = True
 
     def forward(self, input: Tensor) -> Tensor:
         """(n, c, l) to (n, c, l'); (c, l) likewise."""
@@ -181,19 +197,8 @@ class AvgPool1d(Module):
             self.count_include_pad,
         )
 
-    def extra_repr(self) -> str:
-        """The sizes of the layer."""
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}"
-        )
 
-
-def _single(value: Any) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-class AvgPool2d(Module):
+class AvgPool2d(_AvgPool):
     """The average of each window over the last two dimensions.
 
     Parameters:
@@ -222,16 +227,7 @@ class AvgPool2d(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        super().__init__()
-        self.kernel_size = sizes("AvgPool2d", "kernel_size", kernel_size, 1)
-        self.stride = (
-            self.kernel_size
-            if stride is None
-            else sizes("AvgPool2d", "stride", stride, 1)
-        )
-        self.padding = sizes("AvgPool2d", "padding", padding, 0)
-        self.ceil_mode = bool(ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
         self.divisor_override = divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
@@ -244,13 +240,6 @@ class AvgPool2d(Module):
             self.ceil_mode,
             self.count_include_pad,
             self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        """The sizes of the layer."""
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}"
         )
 
 

@@ -29,6 +29,37 @@ def number(name: str, argument: str, value: Any) -> float:
     return float(value)
 
 
+def whole(name: str, argument: str, value: Any) -> int:
+    """value as an int; TypeError unless it is an integer (bool is none)."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(
+            f"{name}: expected {argument} as an int, or one for each dimension, got "
+            f"{class_of(value)}"
+        )
+    return int(value.__index__())
+
+
+def each(
+    name: str, argument: str, value: Any, dims: int, least: int | None = None
+) -> tuple[int, ...]:
+    """One int for each of `dims` dimensions, from one for all or a tuple or list; TypeError
+    for others, ValueError for another number of them or one below `least`."""
+    several = value if isinstance(value, tuple | list) else (value,)
+    if len(several) == 1:
+        several = (several[0],) * dims
+    if len(several) != dims:
+        raise ValueError(
+            f"{name}: expected {argument} of {dims} numbers, got {len(several)}"
+        )
+    found = tuple(whole(name, argument, v) for v in several)
+    for v in found:
+        if least is not None and v < least:
+            raise ValueError(
+                f"{name}: expected {argument} of at least {least}, got {v}"
+            )
+    return found
+
+
 def reduction_code(name: str, reduction: str) -> int:
     """The table's code of a reduction; ValueError for another word."""
     code = REDUCTIONS.get(reduction)

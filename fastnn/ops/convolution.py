@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from fastnn._core import touch_structure
-from fastnn.ops._checks import expect_tensors
+from fastnn.ops._checks import each, expect_tensors
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -67,45 +66,19 @@ def is_convolution_precise() -> bool:
 # ---- arguments ---------------------------------------------------------------------------
 
 
-def sizes(name: str, argument: str, value: Any, dims: int, least: int) -> list[int]:
-    """One int for each image dimension, from an int for all or a sequence."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        if hasattr(value, "__index__"):
-            found = [operator.index(value)] * dims
-        else:
-            found = [operator.index(v) for v in value]
-            found = found * dims if len(found) == 1 else found
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected {argument} as an int or {dims} of them, got {value!r}"
-        ) from None
-    if len(found) != dims:
-        raise ValueError(
-            f"{name}: expected {argument} of {dims} numbers, got {len(found)}"
-        )
-    for number in found:
-        if number < least:
-            raise ValueError(
-                f"{name}: expected {argument} of at least {least}, got {number}"
-            )
-    return found
-
-
 def padding_of(
     name: str,
     padding: Any,
     kernel: tuple[int, ...],
-    stride: list[int],
-    dilation: list[int],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> list[int]:
     """Zeros before and after each image dimension, from numbers, "valid" or "same": the
     size that comes out is the one that goes in, an odd zero coming after."""
     dims = len(stride)
     if not isinstance(padding, str):
-        each = sizes(name, "padding", padding, dims, 0)
-        return [p for number in each for p in (number, number)]
+        given = each(name, "padding", padding, dims, 0)
+        return [p for number in given for p in (number, number)]
     if padding == "valid":
         return [0] * (2 * dims)
     if padding != "same":
@@ -150,8 +123,8 @@ def _forward(
     groups: int,
 ) -> Tensor:
     x = _batched(name, input, weight, bias, dims)
-    strides = sizes(name, "stride", stride, dims, 1)
-    dilations = sizes(name, "dilation", dilation, dims, 1)
+    strides = each(name, "stride", stride, dims, 1)
+    dilations = each(name, "dilation", dilation, dims, 1)
     pads = padding_of(name, padding, weight.shape[2:], strides, dilations)
     y = _conv(x, weight, bias, strides, pads, dilations, groups, _algorithm)
     return y if input.ndim == x.ndim else reshape(y, y.shape[1:])
@@ -222,10 +195,10 @@ def _backward(
     dilation: Any,
 ) -> Tensor:
     x = _batched(name, input, weight, bias, dims)
-    strides = sizes(name, "stride", stride, dims, 1)
-    dilations = sizes(name, "dilation", dilation, dims, 1)
-    pads = sizes(name, "padding", padding, dims, 0)
-    extra = sizes(name, "output_padding", output_padding, dims, 0)
+    strides = each(name, "stride", stride, dims, 1)
+    dilations = each(name, "dilation", dilation, dims, 1)
+    pads = each(name, "padding", padding, dims, 0)
+    extra = each(name, "output_padding", output_padding, dims, 0)
     size = []
     for n, k, s, p, d, e in zip(
         x.shape[2:], weight.shape[2:], strides, pads, dilations, extra, strict=True
@@ -435,13 +408,13 @@ def _(
 ) -> Any:  # fmt: skip
     n = len(x)
     padded, taps = _windows(size, weight.shape[2:], stride, padding, dilation)
-    each = _grouped(x, groups)
+    inputs = _grouped(x, groups)
     w = weight.reshape(
         groups, len(weight) // groups, weight.shape[1], math.prod(weight.shape[2:])
     )
     y = np.zeros((n, groups, weight.shape[1], *padded), x.dtype)
     for i, tap in enumerate(taps):
-        y[tap] += np.einsum("ngo...,goc->ngc...", each, w[..., i])
+        y[tap] += np.einsum("ngo...,goc->ngc...", inputs, w[..., i])
     inner: Any = (
         ...,
         *(slice(a, a + s) for a, s in zip(padding[::2], size, strict=True)),
@@ -457,6 +430,6 @@ def _(
 ) -> Any:  # fmt: skip
     _, taps = _windows(x.shape[2:], size, stride, padding, dilation)
     padded = _grouped(_padded(x, padding), groups)
-    each = _grouped(gy, groups)
-    gw = [np.einsum("ngcp,ngop->goc", _flat(padded[tap]), _flat(each)) for tap in taps]
+    outputs = _flat(_grouped(gy, groups))
+    gw = [np.einsum("ngcp,ngop->goc", _flat(padded[tap]), outputs) for tap in taps]
     return np.stack(gw, -1).reshape(gy.shape[1], x.shape[1] // groups, *size)

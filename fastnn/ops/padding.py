@@ -18,17 +18,13 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
+from fastnn.ops.copies import contiguous
 
 _pad, _pad_backward = op("pad"), op("pad_backward")
 _copy, _reshape = op("copy"), op("reshape")
 
 MODES = {"constant": 0, "reflect": 1, "replicate": 2, "circular": 3}
 _ROW_WIDTHS = 8  # that one call takes
-
-
-def _contiguous(x: Tensor) -> Tensor:
-    y: Tensor = x if x.is_contiguous() else _copy(x)
-    return y
 
 
 @public()
@@ -74,7 +70,7 @@ def pad(
         raise ValueError(f"pad: expected no value in mode {mode!r}, got {value}")
     if not widths:
         return _copy(input)
-    x = _contiguous(input)
+    x = contiguous(input)
     y: Tensor = _pad(x, widths[:_ROW_WIDTHS], code, value or 0)
     for k in range(_ROW_WIDTHS, len(widths), 2):  # further dimensions, one by one
         dim = input.ndim - 1 - k // 2
@@ -88,7 +84,7 @@ def pad(
 @gradient("pad")
 def _(node: Node, gy: Tensor) -> Gradients:
     widths, mode, _ = node.attrs
-    gy = _contiguous(gy)
+    gy = contiguous(gy)
     if mode == 0:
         return (_pad(gy, tuple(-w for w in widths), 0, 0.0),)
     size = node.shape(0)[-(len(widths) // 2) :]
@@ -98,7 +94,7 @@ def _(node: Node, gy: Tensor) -> Gradients:
 @gradient("pad_backward")
 def _(node: Node, g: Tensor) -> Gradients:
     widths, mode, _ = node.attrs
-    return (_pad(_contiguous(g), widths, mode, 0.0),)
+    return (_pad(contiguous(g), widths, mode, 0.0),)
 
 
 def _pairs(ndim: int, widths: Any) -> list[tuple[int, int]]:

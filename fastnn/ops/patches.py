@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.ops._checks import expect_tensors
+from fastnn.ops._checks import each, expect_tensors
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -17,9 +17,9 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
-from fastnn.ops.pooling import each
+from fastnn.ops.copies import contiguous
 
-_unfold, _fold, _copy = op("unfold"), op("fold"), op("copy")
+_unfold, _fold = op("unfold"), op("fold")
 
 Sizes = int | Sequence[int]
 
@@ -31,8 +31,7 @@ def _checked(name: str, input: Any, ndims: tuple[int, ...], shape: str) -> Tenso
             f"{name}: expected input of shape ({shape}) or (n, {shape}), got "
             f"{input.shape}"
         )
-    x: Tensor = input if input.is_contiguous() else _copy(input)
-    return x
+    return contiguous(input)
 
 
 @public()
@@ -108,14 +107,12 @@ def fold(
 
 @gradient("unfold")
 def _(node: Node, gy: Tensor) -> Gradients:
-    gy = gy if gy.is_contiguous() else _copy(gy)
-    return (_fold(gy, node.shape(0)[-2:], *node.attrs),)
+    return (_fold(contiguous(gy), node.shape(0)[-2:], *node.attrs),)
 
 
 @gradient("fold")
 def _(node: Node, gy: Tensor) -> Gradients:
-    gy = gy if gy.is_contiguous() else _copy(gy)
-    return (_unfold(gy, *node.attrs[1:]),)
+    return (_unfold(contiguous(gy), *node.attrs[1:]),)
 
 
 def _columns(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:

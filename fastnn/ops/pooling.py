@@ -7,7 +7,7 @@ from typing import Any
 
 from fastnn._core import is_grad_enabled
 from fastnn.ops import _pooling_reference as _pooling_reference
-from fastnn.ops._checks import class_of, expect_tensors
+from fastnn.ops._checks import each, expect_tensors, whole
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -17,37 +17,15 @@ from fastnn.ops._registry import (
     op,
     public,
 )
+from fastnn.ops.copies import contiguous
 
 _max_pool, _max_pool_backward = op("max_pool"), op("max_pool_backward")
 _max_pool_index, _max_pool_gather = op("max_pool_index"), op("max_pool_gather")
 _max_pool_values = op("max_pool_values")
 _avg_pool, _avg_pool_backward = op("avg_pool"), op("avg_pool_backward")
-_copy, _mean = op("copy"), op("mean")
+_mean = op("mean")
 
 Sizes = int | Sequence[int]
-
-
-def whole(name: str, argument: str, value: Any) -> int:
-    """value as an int; TypeError unless it is an integer (bool is none)."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(
-            f"{name}: expected {argument} as an int, or one for each dimension, got "
-            f"{class_of(value)}"
-        )
-    return int(value.__index__())
-
-
-def each(name: str, argument: str, value: Any, dims: int) -> tuple[int, ...]:
-    """One int for each of `dims` dimensions, from one for all or a sequence."""
-    if not isinstance(value, (tuple, list)):
-        return (whole(name, argument, value),) * dims
-    if len(value) == 1:
-        return (whole(name, argument, value[0]),) * dims
-    if len(value) != dims:
-        raise ValueError(
-            f"{name}: expected {argument} for {dims} dimensions, got {tuple(value)}"
-        )
-    return tuple(whole(name, argument, v) for v in value)
 
 
 def of_planes(name: str, input: Any, dims: int) -> Tensor:
@@ -64,13 +42,14 @@ def of_planes(name: str, input: Any, dims: int) -> Tensor:
             f"{name}: expected input of shape ({shape}) or (n, {shape}), got "
             f"{input.shape}"
         )
-    x: Tensor = input if input.is_contiguous() else _copy(input)
-    return x
+    return contiguous(input)
 
 
-def _contiguous(x: Tensor) -> Tensor:
-    y: Tensor = x if x.is_contiguous() else _copy(x)
-    return y
+def _stride(name: str, stride: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """stride for each dimension; None and () are the kernel's size."""
+    if stride is None or (isinstance(stride, tuple | list) and not stride):
+        return kernel
+    return each(name, "stride", stride, len(kernel))
 
 
 def _differentiates(x: Tensor) -> bool:
@@ -94,10 +73,9 @@ def _max(
     name = f"max_pool{dims}d"
     x = of_planes(name, input, dims)
     kernel = each(name, "kernel_size", kernel_size, dims)
-    none = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     attrs = (
         kernel,
-        kernel if none else each(name, "stride", stride, dims),
+        _stride(name, stride, kernel),
         each(name, "padding", padding, dims),
         each(name, "dilation", dilation, dims),
     )
@@ -174,17 +152,17 @@ def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     kernel, stride, padding, dilation, _, adaptive = node.attrs
     size = node.shape(0)[-len(kernel) :]
     attrs = (size, kernel, stride, padding, dilation, adaptive)
-    return (_max_pool_backward(_contiguous(gy), node.saved[0], *attrs),)
+    return (_max_pool_backward(contiguous(gy), node.saved[0], *attrs),)
 
 
 @gradient("max_pool_backward", saves={"tap": "gy"})
 def _(node: Node, g: Tensor) -> Gradients:
-    return _max_pool_gather(_contiguous(g), node.saved[0], *node.attrs), None
+    return _max_pool_gather(contiguous(g), node.saved[0], *node.attrs), None
 
 
 @gradient("max_pool_gather", saves={"tap": "x"})
 def _(node: Node, gy: Tensor) -> Gradients:
-    return _max_pool_backward(_contiguous(gy), node.saved[0], *node.attrs), None
+    return _max_pool_backward(contiguous(gy), node.saved[0], *node.attrs), None
 
 
 no_gradient("max_pool_index", "max_pool_values")
@@ -212,7 +190,6 @@ def _avg(
     name = f"avg_pool{dims}d"
     x = of_planes(name, input, dims)
     kernel = each(name, "kernel_size", kernel_size, dims)
-    none = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     if divisor is not None:
         divisor = whole(name, "divisor_override", divisor)
         if divisor == 0:
@@ -223,7 +200,7 @@ def _avg(
     y: Tensor = _avg_pool(
         x,
         kernel,
-        kernel if none else each(name, "stride", stride, dims),
+        _stride(name, stride, kernel),
         margin,
         bool(ceil_mode),
         False,
@@ -300,7 +277,7 @@ def _(node: Node, gy: Tensor) -> Gradients:
     kernel, stride, padding, _, adaptive, counted, divisor = node.attrs
     size = node.shape(0)[-len(kernel) :]
     attrs = (size, kernel, stride, padding, adaptive, counted, divisor)
-    return (_avg_pool_backward(_contiguous(gy), *attrs),)
+    return (_avg_pool_backward(contiguous(gy), *attrs),)
 
 
 @gradient("avg_pool_backward")
@@ -313,7 +290,7 @@ def _(node: Node, g: Tensor) -> Gradients:
         for n, p, k, s, m in zip(size, padding, kernel, stride, got, strict=True)
     )
     attrs = (kernel, stride, padding, ceil, adaptive, counted, divisor)
-    return (_avg_pool(_contiguous(g), *attrs),)
+    return (_avg_pool(contiguous(g), *attrs),)
 
 
 # ---- adaptive -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from fastnn._core import bool as bool_
 from fastnn._core import from_numpy
 from fastnn.ops._checks import expect_tensors
 from fastnn.ops._registry import Tensor, op, public, reference
+from fastnn.ops.copies import contiguous
 from fastnn.ops.creation import full
 from fastnn.ops.views import dimension, movedim, reshape, transpose, unsqueeze
 
@@ -224,8 +225,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     expect_tensors("diag", input=input)
     k = _whole("diag", "diagonal", diagonal)
     if input.ndim == 2:
-        x = input if input.is_contiguous() else _copy(input)
-        return _copy(globals()["diagonal"](x, k))
+        return _copy(globals()["diagonal"](contiguous(input), k))
     if input.ndim != 1:
         raise ValueError(f"diag: expected 1 or 2 dimensions, got shape {input.shape}")
     n = input.shape[0] + abs(k)

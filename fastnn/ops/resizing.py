@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.ops._checks import expect_tensors, number
+from fastnn.ops._checks import expect_tensors, number, whole
 from fastnn.ops._registry import (
     Gradients,
     Node,
@@ -18,9 +18,10 @@ from fastnn.ops._registry import (
     public,
     reference,
 )
-from fastnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, whole
+from fastnn.ops.copies import contiguous
+from fastnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-_resize, _resize_backward, _copy = op("resize"), op("resize_backward"), op("copy")
+_resize, _resize_backward = op("resize"), op("resize_backward")
 
 # mode: its code in the table, and for how many dimensions it is
 MODES: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -130,24 +131,21 @@ def interpolate(
     if mode == "area":
         pool = adaptive_avg_pool1d if dims == 1 else adaptive_avg_pool2d
         return pool(input, out)
-    x = input if input.is_contiguous() else _copy(input)
     h, w = (0.0, *scales)[-2:]
-    y: Tensor = _resize(x, out, code, bool(align_corners), h, w)
+    y: Tensor = _resize(contiguous(input), out, code, bool(align_corners), h, w)
     return y
 
 
 @gradient("resize")
 def _(node: Node, gy: Tensor) -> Gradients:
     size, *rest = node.attrs
-    gy = gy if gy.is_contiguous() else _copy(gy)
-    return (_resize_backward(gy, node.shape(0)[-len(size) :], *rest),)
+    return (_resize_backward(contiguous(gy), node.shape(0)[-len(size) :], *rest),)
 
 
 @gradient("resize_backward")
 def _(node: Node, g: Tensor) -> Gradients:
     size, *rest = node.attrs
-    g = g if g.is_contiguous() else _copy(g)
-    return (_resize(g, node.shape(0)[-len(size) :], *rest),)
+    return (_resize(contiguous(g), node.shape(0)[-len(size) :], *rest),)
 
 
 # ---- references ---------------------------------------------------------------------------

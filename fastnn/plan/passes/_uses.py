@@ -161,6 +161,7 @@ class Uses:
     """
 
     def __init__(self, graph: Graph) -> None:
+        self._calls = graph.calls
         self.values: dict[Value, list[int]] = defaultdict(list)
         self.reads: dict[Buffer, list[int]] = defaultdict(list)
         self.writes: dict[Buffer, list[int]] = defaultdict(list)
@@ -187,6 +188,21 @@ class Uses:
     def written_within(self, buffer: Buffer, first: int, stop: int) -> bool:
         """Whether a call in [first, stop) writes the buffer."""
         return any(first <= i < stop for i in self.writes[buffer])
+
+    def only_reader(self, v: Value, at: list[int]) -> int | None:
+        """The one call that uses v, where the calls in `at` and it alone wrote its
+        memory."""
+        b = v.buffer
+        if len(self.values[v]) != 1 or v in self.roots or b.kind != "internal":
+            return None
+        reader = self.values[v][0]
+        call = self._calls[reader]
+        over = any(o.buffer is b for o in call.outputs)
+        if not over and (call.into or call.in_place):
+            return None
+        # what happens to the memory later happens to what was written over it
+        others = [i for i in self.writes[b] if i not in at and i != reader]
+        return None if any(i < reader or not over for i in others) else reader
 
 
 def rename(

@@ -32,7 +32,7 @@ def epilogue(graph: Graph, inference: bool) -> None:
         at = [i]  # where what is fused stood
         reads = [(v, i) for v in call.inputs if v is not None]
         while True:
-            j = _only_reader(graph, uses, product.result, at)
+            j = uses.only_reader(product.result, at)
             follower = None if j is None else calls[j]
             if j is None or follower is None or not _take(product, follower):
                 break
@@ -130,21 +130,6 @@ def _start(call: Call) -> _Product | None:
     if call.op in (_LINEAR_ACT, _CONV_ACT) and call.attrs[-1] != 0:
         return None
     return _Product(call, start, call.outputs[0], start)
-
-
-def _only_reader(graph: Graph, uses: Uses, v: Value, at: list[int]) -> int | None:
-    """The one call that uses v, where the calls in `at` and it alone wrote its memory."""
-    b = v.buffer
-    if len(uses.values[v]) != 1 or v in uses.roots or b.kind != "internal":
-        return None
-    reader = uses.values[v][0]
-    call = graph.calls[reader]
-    over = any(o.buffer is b for o in call.outputs)
-    if not over and (call.into or call.in_place):
-        return None
-    # what happens to the memory later happens to what was written over it
-    others = [i for i in uses.writes[b] if i not in at and i != reader]
-    return None if any(i < reader or not over for i in others) else reader
 
 
 def _take(product: _Product, call: Call) -> bool:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from fastnn._core import op_named
 from fastnn.plan.graph import Call, Graph, Value
 from fastnn.plan.passes._uses import STATIC, Uses, is_row_major, said
-from fastnn.plan.passes.epilogue import _only_reader
 
 _BATCH_NORM, _BACKWARD = op_named("batch_norm"), op_named("batch_norm_backward")
 _SCALE_SHIFT, _RELU_BACKWARD = op_named("scale_shift"), op_named("relu_backward")
@@ -34,7 +33,7 @@ def _forward(graph: Graph) -> None:
         fused, at = call, [i]
         reads = [(v, i) for v in call.inputs if v is not None]
         while True:
-            j = _only_reader(graph, uses, fused.outputs[0], at)
+            j = uses.only_reader(fused.outputs[0], at)
             follower = None if j is None else calls[j]
             longer = None if follower is None else _with(fused, follower)
             if j is None or follower is None or longer is None:
