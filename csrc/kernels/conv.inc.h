@@ -133,9 +133,7 @@ GEMM_INLINE void FNN_NAME(conv_rows_body)(const fnn_conv_rows *t, const int m,
     T *c = t->c;
     const ptrdiff_t ldc = t->ldc, tail = LANES; /* whole vectors */
     const ptrdiff_t *row = t->row;
-#define SET(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
-    GEMM_ALL_ROWS(SET)
-#undef SET
+    GEMM_ALL_ROWS(GEMM_ZERO)
     for (int i = 0; i < m; i++) {
         __builtin_prefetch(c + i * ldc, 0, 2);
         __builtin_prefetch(c + i * ldc + nv * LANES - 1, 0, 2);

@@ -130,6 +130,7 @@
     X(12)                \
     X(13)
 
+#define GEMM_ZERO(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
 /* All rows of a tile go to c, by gemm_put: m, nv, tail, c and ldc are those around it. */
 #define GEMM_STORE(i)                                                        \
     if (i < m) {                                                             \
@@ -269,9 +270,7 @@ GEMM_INLINE void FNN_NAME(gemm_tile_body)(const fnn_tile *t, const int m, const 
     const ptrdiff_t k = t->k, ldc = t->ldc;
     const ptrdiff_t tail = t->n - (nv - 1) * LANES;
     T *c = t->c;
-#define SET(i) V c##i##_0 = v_zero(), c##i##_1 = v_zero();
-    GEMM_ALL_ROWS(SET)
-#undef SET
+    GEMM_ALL_ROWS(GEMM_ZERO)
     const T *ahead = t->ahead;
     const ptrdiff_t ahead_step = t->ahead_step;
     if (packed) { /* to L2: rows a power of two apart would not stay in L1 */
