@@ -397,25 +397,25 @@ typedef void (*fnn_take_rows_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
 typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                       ptrdiff_t pitch);
 
-/* ---- Winograd convolution F(4x4, 3x3), float32 alone ---------------------------- */
+/* ---- Winograd convolution of 3x3 kernels, float32 alone ------------------------- */
 
-/* Everything is done to 16 channels, one vector, at a time. A tile is 4x4 results, or
- * those of the weight gradient 4x4 of gy, and becomes FNN_WINOGRAD_POINTS vectors; point p
- * of tile t lies at to[p * plane + t * tile]. */
-#define FNN_WINOGRAD_POINTS 36
+/* Everything is done to 16 channels, one vector, at a time. A tile is a square of pixels
+ * and becomes side x side vectors, its points; point p of tile t lies at
+ * to[p * plane + t * tile]. Filters have six points a side whatever the side: where a tile
+ * has more, points from the sixth on share the filter's last. */
+#define FNN_WINOGRAD_FILTER 6
+#define FNN_WINOGRAD_POINTS \
+    (FNN_WINOGRAD_FILTER * FNN_WINOGRAD_FILTER) /* of a filter */
 #define FNN_WINOGRAD_LANES 16
 #define FNN_WINOGRAD_WIDTH 32 /* columns of a panel of filters */
 
 /* A rectangle of tiles of an image, rows by cols, numbered row by row, of which the first
- * begins at pixel (y0, x0) of the side that it is cut from; that may lie outside. */
-#define FNN_WINOGRAD_PIXELS 384 /* most that a rectangle may need: fnn_winograd_fits */
+ * begins at pixel (y0, x0) of the side that it is cut from; that may lie outside. At most
+ * FNN_WINOGRAD_COLUMNS pixels wide, and FNN_WINOGRAD_PIXELS in all. */
+#define FNN_WINOGRAD_PIXELS 576
 #define FNN_WINOGRAD_COLUMNS 64
 #define FNN_WINOGRAD_SCRATCH \
-    ((FNN_WINOGRAD_PIXELS + 6 * FNN_WINOGRAD_COLUMNS) * FNN_WINOGRAD_LANES)
-static inline bool fnn_winograd_fits(ptrdiff_t rows, ptrdiff_t cols) {
-    return 4 * cols + 2 <= FNN_WINOGRAD_COLUMNS &&
-           (4 * rows + 2) * (4 * cols + 2) <= FNN_WINOGRAD_PIXELS;
-}
+    ((FNN_WINOGRAD_PIXELS + 9 * FNN_WINOGRAD_COLUMNS) * FNN_WINOGRAD_LANES)
 
 typedef struct {
     const void *x;                 /* the image's first channel of these */
@@ -474,14 +474,25 @@ typedef struct {
     void *scratch;
 } fnn_winograd_gradient;
 
+/* What cuts images into tiles, and joins results of tiles; pixels from one to the next. */
 typedef struct {
-    void (*patches)(const fnn_winograd_in *); /* 6x6 pixels, 4 apart */
-    void (*tiles)(const fnn_winograd_in *);   /* 4x4 pixels, of gy */
-    void (*out)(const fnn_winograd_out *);
+    void (*run)(const fnn_winograd_in *);
+    int step;
+} fnn_winograd_cut;
+typedef struct {
+    void (*run)(const fnn_winograd_out *);
+    int step;
+} fnn_winograd_join;
+
+typedef struct {
+    fnn_winograd_cut patches[2]; /* of x; turned, of gy for the input gradient */
+    fnn_winograd_cut tiles;      /* of gy for the weight gradient */
+    fnn_winograd_join results[2];
     void (*filters)(const fnn_winograd_filters *);
     void (*product)(const fnn_winograd_product *); /* 1 <= m <= mr */
     void (*turned)(const fnn_winograd_product *);  /* m is 16 */
     void (*gradient)(const fnn_winograd_gradient *);
+    int side; /* points of a tile: side x side */
     int mr;
 } fnn_winograd;
 

@@ -178,13 +178,14 @@ def test_same_and_valid(kernel, dilation):
     "shape",
     [(2, 64, 28, 28, 64), (1, 256, 14, 14, 96), (3, 512, 7, 7, 64), (2, 17, 9, 31, 33)],
 )
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_winograd_stays_within_its_bound(shape, padding):
+def test_winograd_stays_within_its_bound(shape, padding, stride):
     n, ci, h, w, co = shape
     x = np.maximum(normal(n, ci, h, w), 0)  # as a ReLU leaves them
     weight = normal(co, ci, 3, 3) * np.float32((2 / (9 * ci)) ** 0.5)
-    layer = (1, 1), (padding,) * 4, (1, 1), 1
-    gy = normal(n, co, h + 2 * padding - 2, w + 2 * padding - 2)
+    layer = (stride, stride), (padding,) * 4, (1, 1), 1
+    gy = normal(n, co, *((size + 2 * padding - 3) // stride + 1 for size in (h, w)))
     got = three(x, weight, gy, layer, "winograd")
     exact = three(*(a.astype(np.float64) for a in (x, weight, gy)), layer, "gemm")
     assert all(worst(a, b) <= 2e-5 for a, b in zip(got, exact, strict=True))
@@ -224,13 +225,14 @@ def test_the_choice_depends_on_a_sample_alone():
         return next(name for name, c in ALGORITHMS.items() if c == code)
 
     assert {chosen(n) for n in (1, 2, 64, 1000)} == {"winograd"}
-    assert chosen(8, stride=2) == chosen(8, kernel=5) == "gemm"
+    assert chosen(8, stride=2) == "winograd"
+    assert chosen(8, stride=3) == chosen(8, kernel=5) == "gemm"
     assert chosen(8, dtype=5) == "gemm"  # float64
     assert chosen(8, groups=64) == "depthwise"
     line = ((1,), (1, 1), (1,), 1, 0)
     code = _core.convolution_algorithm(CONV, 4, ((8, 64, 99), (64, 64, 3)), line)
     assert code == ALGORITHMS["gemm"]  # never for sequences, which may be streamed
-    chosen_layer = (2, 2), (1,) * 4, (1, 1), 1, ALGORITHMS["winograd"]
+    chosen_layer = (3, 3), (1,) * 4, (1, 1), 1, ALGORITHMS["winograd"]
     with pytest.raises(ValueError, match="a layer that algorithm winograd can compute"):
         CONV(fastnn.ones(1, 1, 5, 5), fastnn.ones(1, 1, 3, 3), None, *chosen_layer)
 
@@ -249,11 +251,12 @@ def test_explain_names_the_algorithm():
 
 LAYERS = {
     "gemm": ((5, 20, 13, 11), (37, 20, 3, 3), ((1, 1), (1, 1, 1, 1), (1, 1), 1)),
-    "gemm, stride 2": ((3, 33, 15, 18), (40, 33, 3, 3), ((2, 2), (1, 1, 1, 1), (1, 1), 1)),
+    "gemm, stride 2": ((3, 33, 15, 18), (40, 33, 3, 4), ((2, 2), (1, 1, 1, 1), (1, 1), 1)),
     "gemm, groups": ((3, 12, 15, 18), (40, 3, 5, 3), ((1, 2), (2, 1, 0, 1), (2, 1), 4)),
     "gemm, a point": ((9, 70, 7, 7), (50, 70, 1, 1), ((1, 1), (0,) * 4, (1, 1), 1)),
     "gemm, deep": ((2, 130, 6, 5), (470, 130, 3, 3), ((1, 1), (1,) * 4, (1, 1), 1)),
     "winograd": ((5, 40, 13, 11), (37, 40, 3, 3), ((1, 1), (1, 1, 1, 1), (1, 1), 1)),
+    "winograd, stride 2": ((5, 40, 13, 11), (37, 40, 3, 3), ((2, 2), (1,) * 4, (1, 1), 1)),
     "depthwise": ((3, 20, 13, 19), (40, 1, 3, 3), ((1, 1), (1, 1, 1, 1), (1, 1), 20)),
 }  # fmt: skip
 

@@ -38,21 +38,27 @@ DIRECTIONS = ["forward", "input", "weight"]
 NAMES = {"forward": "conv", "input": "conv_transpose", "weight": "conv_weight"}
 
 
-def operands(layer, relu=False):
+@pytest.fixture(params=[1, 2], ids=["stride1", "stride2"])
+def stride(request):
+    return request.param
+
+
+def operands(layer, stride, relu=False):
     """x, weight and gy of a layer, as training has them; and what all calls end with."""
     n, ci, h, w, co, (top, bottom, left, right) = layer
     rng = np.random.default_rng(n + 10 * ci + 100 * co + h)
     draw = rng.standard_normal
     x = np.maximum(draw((n, ci, h, w)), 0) if relu else draw((n, ci, h, w))
     weight = draw((co, ci, 3, 3)) * np.sqrt(2 / (9 * max(ci, 1)))
-    gy = draw((n, co, h + top + bottom - 2, w + left + right - 2))
-    attrs = ([1, 1], [top, bottom, left, right], [1, 1], 1)
+    oh, ow = ((size - 3) // stride + 1 for size in (h + top + bottom, w + left + right))
+    gy = draw((n, co, oh, ow))
+    attrs = ([stride, stride], [top, bottom, left, right], [1, 1], 1)
     return [a.astype(np.float32) for a in (x, weight, gy)], attrs
 
 
-def arguments(direction, layer, relu=False, layout=""):
+def arguments(direction, layer, stride, relu=False, layout=""):
     """What a direction reads, and its attributes with the algorithm left out."""
-    (x, weight, gy), attrs = operands(layer, relu)
+    (x, weight, gy), attrs = operands(layer, stride, relu)
     x, weight, gy = (laid_out(a, layout) for a in (x, weight, gy))
     if direction == "forward":
         return [x, weight, None], attrs, ()
@@ -80,8 +86,8 @@ def assert_near(got, expected):
 @pytest.mark.parametrize("relu", [False, True], ids=["normal", "relu"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("layer", [*LAYERS, MANY], ids=str)
-def test_against_direct_sums(layer, direction, relu):
-    call = arguments(direction, layer, relu)
+def test_against_direct_sums(layer, direction, relu, stride):
+    call = arguments(direction, layer, stride, relu)
     assert_near(run(direction, *call), reference(direction, *call))
 
 
@@ -89,15 +95,16 @@ def test_against_direct_sums(layer, direction, relu):
 @pytest.mark.usefixtures("as_before")
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_bits(layer, direction):
+def test_bits(layer, direction, stride):
     fastnn.set_num_threads(1)
-    expected = run(direction, *arguments(direction, layer))
+    expected = run(direction, *arguments(direction, layer, stride))
     for isa in _core.isas():
         _core.set_isa(isa)
         for threads in (1, 2, 3):
             fastnn.set_num_threads(threads)
             for layout in ("", "misaligned"):
-                got = run(direction, *arguments(direction, layer, layout=layout))
+                call = arguments(direction, layer, stride, layout=layout)
+                got = run(direction, *call)
                 what = f"{isa}, {threads} threads, {layout}"
                 assert_same_bits(
                     fastnn.from_numpy(got), fastnn.from_numpy(expected), what
@@ -107,8 +114,8 @@ def test_bits(layer, direction):
 @pytest.mark.bits
 @pytest.mark.parametrize("direction", ["forward", "input"])
 @pytest.mark.parametrize("layer", [s for s in [*LAYERS, MANY] if s[0] > 1], ids=str)
-def test_neighbours_do_not_matter(layer, direction):
-    args, *rest = arguments(direction, layer)
+def test_neighbours_do_not_matter(layer, direction, stride):
+    args, *rest = arguments(direction, layer, stride)
     together = run(direction, args, *rest)
     for i in range(layer[0]):
         alone = run(direction, [args[0][i : i + 1].copy(), *args[1:]], *rest)
@@ -119,12 +126,12 @@ def test_neighbours_do_not_matter(layer, direction):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("given", ["bias", "scale", "residual", "all"])
-def test_what_follows_the_sum(given, activation):
+def test_what_follows_the_sum(given, activation, stride):
     layer = (2, 18, 9, 8, 21, (1, 1, 1, 1))
-    (x, weight, _), attrs = operands(layer)
+    (x, weight, gy), attrs = operands(layer, stride)
     rng = np.random.default_rng(5)
     bias, scale, shift = rng.standard_normal((3, 21)).astype(np.float32)
-    residual = rng.standard_normal((2, 21, 9, 8)).astype(np.float32)
+    residual = rng.standard_normal(gy.shape).astype(np.float32)
     follows = [
         bias if given in ("bias", "all") else None,
         scale if given in ("scale", "all") else None,
@@ -141,17 +148,18 @@ def test_what_follows_the_sum(given, activation):
         assert_same_bits(fastnn.from_numpy(got), plain)
 
 
-def test_every_input_reaches_its_outputs_alone():
+def test_every_input_reaches_its_outputs_alone(stride):
     """One pixel at a time: its neighbours, and no other image."""
     x = np.zeros((2, 16, 9, 10), np.float32)
     weight = np.ones((16, 16, 3, 3), np.float32)
-    attrs = ([1, 1], [1, 1, 1, 1], [1, 1], 1)
+    attrs = ([stride, stride], [1, 1, 1, 1], [1, 1], 1)
     for i, j in ((0, 0), (3, 4), (4, 3), (8, 9)):
         x[...] = 0
         x[0, 3, i, j] = 1
         y = run("forward", [x, weight, None], attrs, ())
         near = np.zeros((9, 10), bool)
         near[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2] = True
+        near = near[::stride, ::stride]
         assert np.abs(y[0, :, near] - 1).max() < 1e-5
         assert np.abs(y[0, :, ~near]).max() < 1e-5
         assert not y[1].any()
@@ -177,4 +185,6 @@ def test_it_is_chosen_by_the_sample_alone():
     alone = op("conv")(x[:1], weight, None, *layer, ALGORITHMS["auto"])
     assert_same_bits(chosen[:1], alone)
     with pytest.raises(ValueError, match="winograd"):
-        op("conv")(x, weight, None, [2, 2], *layer[1:], WINOGRAD)
+        op("conv")(x, weight, None, [3, 3], *layer[1:], WINOGRAD)
+    with pytest.raises(ValueError, match="winograd"):
+        op("conv")(x, weight, None, [2, 1], *layer[1:], WINOGRAD)

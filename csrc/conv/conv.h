@@ -37,7 +37,7 @@ typedef struct {
 typedef enum {
     FNN_CONV_AUTO,
     FNN_CONV_GEMM,      /* implicit GEMM: every layer */
-    FNN_CONV_WINOGRAD,  /* F(4x4, 3x3): 3x3, stride and dilation 1, one group */
+    FNN_CONV_WINOGRAD,  /* 3x3, stride 1 or 2, dilation 1, one group */
     FNN_CONV_DEPTHWISE, /* one input channel a group */
 } fnn_conv_algorithm;
 

@@ -1,7 +1,8 @@
 /* Winograd convolution, forward and input gradient: see winograd.h.
  *
  * The input gradient is a forward convolution of gy, its filters turned by 180 degrees and
- * inputs and outputs exchanged. Two orders of the same arithmetic:
+ * inputs and outputs exchanged; with stride 2 four, one for each place between pixels of
+ * gy, whose results a tile of 8x8 interleaves. Two orders of the same arithmetic:
  *
  *   tiles outside     all filters are transformed; then each thread takes blocks of tiles,
  *                     few enough that they stay in L2, from the image to the result, past
@@ -20,10 +21,14 @@
 #define BLOCK_BYTES (300 << 10) /* of V for a block of tiles */
 #define MANY_BYTES (8 << 20)    /* of V where filters are outside */
 #define SERIAL (1 << 18)        /* multiply-adds below which one thread does it all */
+#define PIXELS 384              /* of a rectangle of several rows */
 
 typedef struct {
+    const fnn_winograd *form;
+    int64_t points;
     fnn_winograd_side side;    /* what is read */
     int64_t co, oh, ow, tiles; /* of the result; tiles of all images */
+    int64_t above, before;     /* from its tile (0, 0) to its pixel (0, 0) */
     int64_t groups, blocks, panels;
     int64_t block; /* tiles that are transformed together */
     bool outside;  /* filters are */
@@ -67,30 +72,49 @@ static void plan_filters(job *j, const fnn_conv_args *g, bool turned) {
     }
 }
 
+/* Where tiles of the input gradient begin, along a dimension with so much padding: before
+ * its pixel 0, and before that of gy. Those of stride 2 begin where gy meets tap 1. */
+static void place_turned(const fnn_conv_args *g, int64_t padding, int64_t *result,
+                         int64_t *gy) {
+    *result = g->sh == 1 ? 0 : 1 - padding % 2;
+    *gy = g->sh == 1 ? 2 - padding : -((padding - *result - 1) / 2);
+}
+
+static void plan_tiles(job *j, const fnn_conv_args *g, bool turned) {
+    j->side.n = g->n;
+    j->side.h = turned ? g->oh : g->h;
+    j->side.w = turned ? g->ow : g->w;
+    j->oh = turned ? g->h : g->oh;
+    j->ow = turned ? g->w : g->ow;
+    j->side.top = g->top;
+    j->side.left = g->left;
+    if (turned) {
+        place_turned(g, g->top, &j->above, &j->side.top);
+        place_turned(g, g->left, &j->before, &j->side.left);
+    }
+    const int64_t step = j->form->results[turned].step;
+    j->side.rows = fnn_ceil_div(j->oh + j->above, step);
+    j->side.cols = fnn_ceil_div(j->ow + j->before, step);
+    j->side.span = fnn_winograd_span(g);
+    j->tiles = j->side.n * j->side.rows * j->side.cols;
+}
+
 static job plan(const fnn_conv_args *g, bool turned) {
-    job j = {.epilogue = &g->epilogue};
+    job j = {.epilogue = &g->epilogue, .form = fnn_winograd_form(g)};
+    j.points = j.form->side * j.form->side;
     plan_filters(&j, g, turned);
-    j.side.n = g->n;
-    j.side.h = turned ? g->oh : g->h;
-    j.side.w = turned ? g->ow : g->w;
-    j.oh = turned ? g->h : g->oh;
-    j.ow = turned ? g->w : g->ow;
-    j.side.top = turned ? 2 - g->top : g->top;
-    j.side.left = turned ? 2 - g->left : g->left;
-    j.side.rows = fnn_ceil_div(j.oh, 4);
-    j.side.cols = fnn_ceil_div(j.ow, 4);
-    j.tiles = j.side.n * j.side.rows * j.side.cols;
+    plan_tiles(&j, g, turned);
     j.outside = j.u_size > FEW_FILTERS && j.panels > 1;
-    const int64_t bytes = POINTS * LANES * j.groups * (int64_t)sizeof(float);
+    const int64_t bytes = j.points * LANES * j.groups * (int64_t)sizeof(float);
     int64_t most = fnn_max64((j.outside ? MANY_BYTES : BLOCK_BYTES) / bytes, 1);
-    const int64_t mr = fnn_k->winograd[0]->mr;
+    const int64_t mr = j.form->mr;
     if (j.side.cols > 0 && j.side.cols <= most) { /* whole rows, or whole products */
         most -= most % j.side.cols;
     } else if (mr <= most) {
         most -= most % mr;
     }
     j.block = fnn_min64(most, j.tiles);
-    const double work = (double)j.tiles * POINTS * (double)(j.co * j.side.channels);
+    const double work = (double)(j.tiles * j.points) * (double)(j.co * j.side.channels);
     j.workers = work < SERIAL ? 1 : fnn_max64(g->threads, 1);
     if (j.outside) {
         j.workers = fnn_min64(j.workers, j.panels);
@@ -102,8 +126,8 @@ static job plan(const fnn_conv_args *g, bool turned) {
         }
         j.workers = fnn_min64(j.workers, fnn_ceil_div(j.tiles, j.block));
     }
-    j.v_size = POINTS * fnn_winograd_plane(j.groups * j.block);
-    j.m_size = POINTS * fnn_winograd_plane(j.block * WIDTH / LANES);
+    j.v_size = j.points * fnn_winograd_plane(j.groups * j.block);
+    j.m_size = j.points * fnn_winograd_plane(j.block * WIDTH / LANES);
     j.each = FNN_WINOGRAD_SCRATCH + j.m_size;
     if (!j.outside) {
         j.each += j.v_size;
@@ -129,10 +153,11 @@ fnn_winograd_rectangle fnn_winograd_next(const fnn_winograd_side *s, int64_t at,
     const int64_t per = s->rows * s->cols, in = at % per;
     fnn_winograd_rectangle r = {at / per, in / s->cols, in % s->cols, 1, 0};
     r.cols = fnn_min64(s->cols - r.col, hi - at);
-    r.cols = fnn_min64(r.cols, (FNN_WINOGRAD_COLUMNS - 2) / 4);
+    r.cols = fnn_min64(r.cols, (FNN_WINOGRAD_COLUMNS - 2) / s->span);
     if (r.cols == s->cols) {
         const int64_t rows = fnn_min64(s->rows - r.row, (hi - at) / s->cols);
-        while (r.rows < rows && fnn_winograd_fits(r.rows + 1, r.cols)) {
+        const int64_t wide = r.cols * s->span + 2;
+        while (r.rows < rows && ((r.rows + 1) * s->span + 2) * wide <= PIXELS) {
             r.rows++;
         }
     }
@@ -140,9 +165,8 @@ fnn_winograd_rectangle fnn_winograd_next(const fnn_winograd_side *s, int64_t at,
 }
 
 void fnn_winograd_transform(const fnn_winograd_side *s, const float *x, int64_t group,
-                            int64_t lo, int64_t hi,
-                            void (*transform)(const fnn_winograd_in *), float *to,
-                            int64_t plane, int64_t tile, float *scratch) {
+                            int64_t lo, int64_t hi, const fnn_winograd_cut *cut,
+                            float *to, int64_t plane, int64_t tile, float *scratch) {
     const int64_t pixels = s->h * s->w, first = group * LANES;
     const int64_t channels = fnn_max64(fnn_min64(LANES, s->channels - first), 0);
     while (lo < hi) {
@@ -153,8 +177,8 @@ void fnn_winograd_transform(const fnn_winograd_side *s, const float *x, int64_t 
             .x_channel = pixels,
             .h = s->h,
             .w = s->w,
-            .y0 = 4 * r.row - s->top,
-            .x0 = 4 * r.col - s->left,
+            .y0 = cut->step * r.row - s->top,
+            .x0 = cut->step * r.col - s->left,
             .rows = r.rows,
             .cols = r.cols,
             .to = to,
@@ -162,7 +186,7 @@ void fnn_winograd_transform(const fnn_winograd_side *s, const float *x, int64_t 
             .tile = tile,
             .scratch = scratch,
         };
-        transform(&in);
+        cut->run(&in);
         lo += r.rows * r.cols;
         to += r.rows * r.cols * tile;
     }
@@ -173,6 +197,7 @@ static void put_out(const job *j, int64_t panel, int64_t lo, int64_t hi, const f
                     int64_t plane, float *scratch) {
     const int64_t width = fnn_winograd_width(j->co, panel), pixels = j->oh * j->ow;
     const fnn_conv_epilogue *e = j->epilogue;
+    const fnn_winograd_join *join = &j->form->results[j->turned];
     while (lo < hi) {
         const fnn_winograd_rectangle r = fnn_winograd_next(&j->side, lo, hi);
         for (int64_t half = 0; half < width; half += LANES) {
@@ -189,8 +214,8 @@ static void put_out(const job *j, int64_t panel, int64_t lo, int64_t hi, const f
                 .y_channel = pixels,
                 .h = j->oh,
                 .w = j->ow,
-                .y0 = 4 * r.row,
-                .x0 = 4 * r.col,
+                .y0 = join->step * r.row - j->above,
+                .x0 = join->step * r.col - j->before,
                 .rows = r.rows,
                 .cols = r.cols,
                 .bias = OF(e->bias, o),
@@ -200,7 +225,7 @@ static void put_out(const job *j, int64_t panel, int64_t lo, int64_t hi, const f
                 .scratch = scratch,
             };
 #undef OF
-            fnn_k->winograd[0]->out(&out);
+            join->run(&out);
         }
         lo += r.rows * r.cols;
         m += r.rows * r.cols * width;
@@ -228,7 +253,7 @@ static void make_filters(const job *j, int64_t panel, int64_t block, float *u,
             .row = width,
             .scratch = scratch,
         };
-        fnn_k->winograd[0]->filters(&f);
+        j->form->filters(&f);
     }
 }
 
@@ -260,21 +285,21 @@ static void share_filters(void *context, int64_t lo, int64_t hi) {
 /* A block of inputs: M of `tiles` (+)= V U. */
 static void multiply(const job *j, int64_t block, int64_t width, int64_t tiles,
                      const float *v, const float *u, float *m) {
-    const int64_t mr = fnn_k->winograd[0]->mr, pieces = fnn_ceil_div(tiles, mr);
+    const int64_t mr = j->form->mr, pieces = fnn_ceil_div(tiles, mr);
     const int64_t groups = block_groups(j, block);
     const int64_t v_plane = fnn_winograd_plane(j->groups * tiles);
     const int64_t m_plane = fnn_winograd_plane(tiles * width / LANES);
     v += block * FNN_WINOGRAD_GROUPS * tiles * LANES;
     fnn_winograd_product p = {
         .width = width, .outer = groups, .next = tiles * LANES, .first = block == 0};
-    for (int64_t point = 0; point < POINTS; point++) {
-        p.b = u + point * u_plane(groups, width);
+    for (int64_t point = 0; point < j->points; point++) {
+        p.b = u + fnn_winograd_filter(j->form, point) * u_plane(groups, width);
         int64_t at = 0;
         for (int64_t i = 0; i < pieces; i++, at += p.m) {
             p.m = tiles / pieces + (i < tiles % pieces);
             p.a = v + point * v_plane + at * LANES;
             p.c = m + point * m_plane + at * width;
-            fnn_k->winograd[0]->product(&p);
+            j->form->product(&p);
         }
     }
 }
@@ -291,7 +316,7 @@ static void run_tiles(void *context, int64_t first, int64_t last) {
             const int64_t hi = fnn_min64(lo + j->block, j->tiles);
             for (int64_t group = 0; group < j->groups; group++) {
                 fnn_winograd_transform(
-                    &j->side, j->a, group, lo, hi, fnn_k->winograd[0]->patches,
+                    &j->side, j->a, group, lo, hi, &j->form->patches[j->turned],
                     v + group * (hi - lo) * LANES,
                     fnn_winograd_plane(j->groups * (hi - lo)), LANES, scratch);
             }
@@ -322,7 +347,7 @@ static void share_images(void *context, int64_t first, int64_t last) {
              group++) {
             fnn_winograd_transform(
                 &j->side, j->a, group, j->lo + lo, j->lo + hi,
-                fnn_k->winograd[0]->patches, j->v + (group * tiles + lo) * LANES,
+                &j->form->patches[j->turned], j->v + (group * tiles + lo) * LANES,
                 fnn_winograd_plane(j->groups * tiles), LANES, own_memory(j, worker));
         }
     }

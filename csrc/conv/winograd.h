@@ -1,8 +1,10 @@
 /* What both halves of Winograd convolution share: winograd.c has forward and input,
  * winograd_weight.c the weight gradient, kernels/winograd.inc.h the arithmetic.
  *
- * Results are computed in tiles of 4x4 pixels, numbered image by image, row by row. All
- * memory is in vectors of 16 channels, the last one filled up with zeros:
+ * y is computed in tiles of 4x4 pixels, numbered image by image, row by row. A tile has 36
+ * points with stride 1 and 81 with stride 2, a filter 36 with both: fnn_winograd_filter
+ * says which of them a tile's point meets. All memory is in vectors of 16 channels, the
+ * last one filled up with zeros:
  *     V [point][16 channels][tile][16]       of the image
  *     U [panel][block][point][channel][32]   of filters
  *     M [point][tile][32]                    of results: for each point, V times U
@@ -27,7 +29,21 @@ typedef struct {
     int64_t n, channels, h, w; /* of the images */
     int64_t top, left;         /* from tile (0, 0) to pixel (0, 0) */
     int64_t rows, cols;        /* tiles of an image */
+    int64_t span; /* most pixels between tiles, here or on the other side */
 } fnn_winograd_side;
+
+/* The form of a layer, by its stride. */
+static inline const fnn_winograd *fnn_winograd_form(const fnn_conv_args *g) {
+    return &fnn_k->winograd[0][g->sh - 1];
+}
+static inline int64_t fnn_winograd_span(const fnn_conv_args *g) { return 4 * g->sh; }
+
+/* The point of a filter that point p of a tile meets. */
+static inline int64_t fnn_winograd_filter(const fnn_winograd *form, int64_t p) {
+    const int64_t last = FNN_WINOGRAD_FILTER - 1;
+    return fnn_min64(p / form->side, last) * FNN_WINOGRAD_FILTER +
+           fnn_min64(p % form->side, last);
+}
 
 /* Groups of 16 channels; one of zeros where there is none. */
 static inline int64_t fnn_winograd_groups(int64_t channels) {
@@ -47,11 +63,10 @@ static inline int64_t fnn_winograd_plane(int64_t vectors) {
     return (vectors | 1) * FNN_WINOGRAD_LANES;
 }
 
-/* Tiles lo to hi of the 16 channels from `group` on, by `transform`, to `to` and on. */
+/* Tiles lo to hi of the 16 channels from `group` on, as `cut` has it, to `to` and on. */
 void fnn_winograd_transform(const fnn_winograd_side *s, const float *x, int64_t group,
-                            int64_t lo, int64_t hi,
-                            void (*transform)(const fnn_winograd_in *), float *to,
-                            int64_t plane, int64_t tile, float *scratch);
+                            int64_t lo, int64_t hi, const fnn_winograd_cut *cut,
+                            float *to, int64_t plane, int64_t tile, float *scratch);
 
 /* The rectangle of tiles that follows tile `at`, up to tile `hi`. */
 typedef struct {

@@ -1,6 +1,7 @@
 /* Winograd convolution, weight gradient: see winograd.h.
  *
- * For each point, tiles of x (V) times tiles of gy (Y), summed over tiles of all images:
+ * For each point, tiles of x (V) times tiles of gy (Y), summed over tiles of all images,
+ * and over points that meet the same point of the filter:
  *     S [panel][16 inputs][point][input][32]
  * which is transformed once, at the end. Y lies as [point][panel][tile][32]. Tiles come in
  * parts for which L3 has room, whole chains each; threads share the transforms and then
@@ -18,6 +19,8 @@
 #define SERIAL (1 << 18)     /* multiply-adds below which one thread does it all */
 
 typedef struct {
+    const fnn_winograd *form;
+    int64_t points; /* of a tile */
     fnn_winograd_side x, gy;
     int64_t tiles, part; /* all, and those of a part */
     int64_t x_groups, gy_groups, panels;
@@ -31,8 +34,11 @@ typedef struct {
 } job;
 
 static job plan(const fnn_conv_args *g) {
-    job j = {.x = {g->n, g->ci, g->h, g->w, g->top, g->left, 0, 0},
-             .gy = {g->n, g->co, g->oh, g->ow, 0, 0, 0, 0}};
+    const int64_t span = fnn_winograd_span(g);
+    job j = {.form = fnn_winograd_form(g),
+             .x = {g->n, g->ci, g->h, g->w, g->top, g->left, 0, 0, span},
+             .gy = {g->n, g->co, g->oh, g->ow, 0, 0, 0, 0, span}};
+    j.points = j.form->side * j.form->side;
     j.x.rows = j.gy.rows = fnn_ceil_div(g->oh, 4);
     j.x.cols = j.gy.cols = fnn_ceil_div(g->ow, 4);
     j.tiles = g->n * j.x.rows * j.x.cols;
@@ -40,7 +46,7 @@ static job plan(const fnn_conv_args *g) {
     j.gy_groups = fnn_winograd_groups(g->co);
     j.panels = fnn_winograd_panels(g->co);
     const int64_t chain =
-        CHAIN * POINTS * LANES * (j.x_groups + j.gy_groups) * (int64_t)sizeof(float);
+        CHAIN * j.points * LANES * (j.x_groups + j.gy_groups) * (int64_t)sizeof(float);
     const int64_t all = fnn_ceil_div(j.tiles, STEPS) * STEPS; /* filled with 0 */
     j.part = fnn_min64(CHAIN * fnn_max64(PART_BYTES / chain, 1), all);
     j.once = j.part >= j.tiles;
@@ -48,7 +54,7 @@ static job plan(const fnn_conv_args *g) {
     j.gy_plane = fnn_winograd_plane(j.gy_groups * j.part);
     j.s_plane = fnn_winograd_plane(LANES * WIDTH / LANES);
     j.sums = POINTS * j.s_plane;
-    const double work = (double)j.tiles * POINTS * (double)(g->co * g->ci);
+    const double work = (double)(j.tiles * j.points) * (double)(g->co * g->ci);
     j.workers = work < SERIAL ? 1 : g->threads;
     j.workers = fnn_max64(fnn_min64(j.workers, j.panels * j.x_groups), 1);
     j.each = FNN_WINOGRAD_SCRATCH + (j.once ? j.sums : 0);
@@ -58,7 +64,7 @@ static job plan(const fnn_conv_args *g) {
 int64_t fnn_winograd_weight_workspace(const fnn_conv_args *g) {
     const job j = plan(g);
     const int64_t sums = j.once ? 0 : j.panels * j.x_groups * j.sums;
-    return (POINTS * (j.x_plane + j.gy_plane) + sums + j.workers * j.each) *
+    return (j.points * (j.x_plane + j.gy_plane) + sums + j.workers * j.each) *
            (int64_t)sizeof(float);
 }
 
@@ -67,8 +73,9 @@ static float *panel_of(const job *j, int64_t panel) {
     return j->y + panel * j->part * WIDTH;
 }
 
-static void fill(float *to, int64_t plane, int64_t tile, int64_t lo, int64_t hi) {
-    for (int64_t point = 0; point < POINTS; point++) {
+static void fill(const job *j, float *to, int64_t plane, int64_t tile, int64_t lo,
+                 int64_t hi) {
+    for (int64_t point = 0; point < j->points; point++) {
         for (int64_t t = lo; t < hi; t++) {
             memset(to + point * plane + t * tile, 0, LANES * sizeof(float));
         }
@@ -87,17 +94,17 @@ static void share_images(void *context, int64_t first, int64_t last) {
             if (i < j->x_groups) {
                 float *to = j->v + i * j->part * LANES;
                 fnn_winograd_transform(&j->x, j->a, i, j->lo, j->hi,
-                                       fnn_k->winograd[0]->patches, to, j->x_plane,
-                                       LANES, scratch);
-                fill(to, j->x_plane, LANES, tiles, filled);
+                                       &j->form->patches[0], to, j->x_plane, LANES,
+                                       scratch);
+                fill(j, to, j->x_plane, LANES, tiles, filled);
             } else {
                 const int64_t group = i - j->x_groups, panel = group / 2;
                 const int64_t width = fnn_winograd_width(j->gy.channels, panel);
                 float *to = panel_of(j, panel) + group % 2 * LANES;
                 fnn_winograd_transform(&j->gy, j->b, group, j->lo, j->hi,
-                                       fnn_k->winograd[0]->tiles, to, j->gy_plane,
-                                       width, scratch);
-                fill(to, j->gy_plane, width, tiles, filled);
+                                       &j->form->tiles, to, j->gy_plane, width,
+                                       scratch);
+                fill(j, to, j->gy_plane, width, tiles, filled);
             }
         }
     }
@@ -107,14 +114,17 @@ static void add_up(const job *j, int64_t panel, int64_t group, float *s) {
     const int64_t width = fnn_winograd_width(j->gy.channels, panel);
     const int64_t tiles = j->hi - j->lo;
     fnn_winograd_product p = {.m = LANES, .width = width, .next = STEPS * LANES};
-    for (int64_t point = 0; point < POINTS; point++) {
-        for (int64_t t = 0; t < tiles; t += CHAIN) {
-            p.outer = fnn_ceil_div(fnn_min64(CHAIN, tiles - t), STEPS);
+    for (int64_t t = 0; t < tiles; t += CHAIN) {
+        p.outer = fnn_ceil_div(fnn_min64(CHAIN, tiles - t), STEPS);
+        int64_t met = 0; /* points of the filter so far */
+        for (int64_t point = 0; point < j->points; point++) {
+            const int64_t filter = fnn_winograd_filter(j->form, point);
             p.a = j->v + point * j->x_plane + (group * j->part + t) * LANES;
             p.b = panel_of(j, panel) + point * j->gy_plane + t * width;
-            p.c = s + point * j->s_plane;
-            p.first = j->lo + t == 0;
-            fnn_k->winograd[0]->turned(&p);
+            p.c = s + filter * j->s_plane;
+            p.first = j->lo + t == 0 && filter == met;
+            met += filter == met;
+            j->form->turned(&p);
         }
     }
 }
@@ -134,7 +144,7 @@ static void put_gradient(const job *j, int64_t panel, int64_t group, const float
             .lane = j->x.channels * 9,
             .scratch = scratch,
         };
-        fnn_k->winograd[0]->gradient(&out);
+        j->form->gradient(&out);
     }
 }
 
@@ -167,8 +177,8 @@ void fnn_winograd_weight_run(const fnn_conv_args *g, const float *x, const float
     }
     j.a = x, j.b = gy, j.gw = gw;
     j.v = workspace;
-    j.y = j.v + POINTS * j.x_plane;
-    j.s = j.y + POINTS * j.gy_plane;
+    j.y = j.v + j.points * j.x_plane;
+    j.s = j.y + j.points * j.gy_plane;
     j.own = j.s + (j.once ? 0 : j.panels * j.x_groups * j.sums);
     for (; j.lo < j.tiles; j.lo = j.hi) {
         j.hi = fnn_min64(j.lo + j.part, j.tiles);

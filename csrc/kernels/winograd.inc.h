@@ -1,100 +1,18 @@
-/* Winograd convolution F(4x4, 3x3): transforms of images, filters and results, and the
- * products between them. See kernels.h, and conv/winograd.h for the whole.
- *
- * In one dimension, with d six neighbours of x, g a filter of three and y four results:
- *     y = A' ((G g) (B' d))
- * Points 0, a, -a, b, -b and infinity, a = 3/4 and b = 3/2. Row p of B' is the polynomial
- * that vanishes at the other points; a row of A' and G is a power of the points, and G
- * divides by what B' has at its own point. The textbook's points, 0, 1, -1, 2, -2, give
- * sums of less even size, and errors some four times as large. In two dimensions rows
- * and then columns are transformed. The gradient of a filter is y = G' ((A gy) (B' d)) in
- * the same letters.
- *
- * Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015;
- * Barabasz and others, Error Analysis and Improving the Accuracy of Winograd Convolution
- * for Deep Neural Networks, 2018. */
+/* Winograd convolution of 3x3 kernels, strides 1 and 2: transforms of images, filters and
+ * results, and the products between them. See kernels.h, and conv/winograd.h for the
+ * whole; winograd_points.inc.h has the arithmetic in one dimension, which is done to rows
+ * and then to columns here. */
 #if !IS_F32
-static const fnn_winograd FNN_NAME(winograd)[1] = {{0}};
+static const fnn_winograd FNN_NAME(winograd)[2] = {{.side = 0}};
 #else
 #define WG LANES
-#define WG_A 0.75f
-#define WG_B 1.5f
-#define WG_A2 (WG_A * WG_A)
-#define WG_B2 (WG_B * WG_B)
-/* What rows of B' have at their own points: 0; a and -a; b and -b. */
-#define WG_AT_0 (WG_A2 * WG_B2)
-#define WG_AT_A (2 * WG_A2 * (WG_A2 - WG_B2))
-#define WG_AT_B (2 * WG_B2 * (WG_B2 - WG_A2))
-#define WG_C(x) v_set1((float)(x))
 #if FNN_TIER == FNN_TIER_generic
 #define WG_UNROLL(n) /* a vector is a loop there; gcc would take long */
 #else
 #define WG_UNROLL(n) _Pragma(FNN_STR(GCC unroll n))
 #endif
 
-/* ---- one dimension --------------------------------------------------------------- */
-
-/* r = B' d: six of an image. */
-GEMM_INLINE void FNN_NAME(winograd_b)(const V *d, V *r) {
-    const V a = WG_C(WG_A), b = WG_C(WG_B), a2 = WG_C(WG_A2), b2 = WG_C(WG_B2);
-    const V sum = WG_C(WG_A2 + WG_B2), product = WG_C(WG_AT_0);
-    const V even_a = v_fnma(b2, d[2], d[4]), odd_a = v_fnma(b2, d[1], d[3]);
-    const V even_b = v_fnma(a2, d[2], d[4]), odd_b = v_fnma(a2, d[1], d[3]);
-    r[0] = v_fma(product, d[0], v_fnma(sum, d[2], d[4]));
-    r[1] = v_fma(a, odd_a, even_a);
-    r[2] = v_fnma(a, odd_a, even_a);
-    r[3] = v_fma(b, odd_b, even_b);
-    r[4] = v_fnma(b, odd_b, even_b);
-    r[5] = v_fma(product, d[1], v_fnma(sum, d[3], d[5]));
-}
-
-/* y = A' m: four results of six points. */
-GEMM_INLINE void FNN_NAME(winograd_a)(const V *m, V *y) {
-    const V sum_a = v_add(m[1], m[2]), less_a = v_sub(m[1], m[2]);
-    const V sum_b = v_add(m[3], m[4]), less_b = v_sub(m[3], m[4]);
-    y[0] = v_add(v_add(m[0], sum_a), sum_b);
-    y[1] = v_fma(WG_C(WG_B), less_b, v_mul(WG_C(WG_A), less_a));
-    y[2] = v_fma(WG_C(WG_B2), sum_b, v_mul(WG_C(WG_A2), sum_a));
-    y[3] = v_fma(WG_C(WG_B2 * WG_B), less_b, v_fma(WG_C(WG_A2 * WG_A), less_a, m[5]));
-}
-
-/* r = A y: six points of four of gy. */
-GEMM_INLINE void FNN_NAME(winograd_a_turned)(const V *y, V *r) {
-    const V a = WG_C(WG_A), b = WG_C(WG_B), a2 = WG_C(WG_A2), b2 = WG_C(WG_B2);
-    const V even_a = v_fma(a2, y[2], y[0]), odd_a = v_fma(a2, y[3], y[1]);
-    const V even_b = v_fma(b2, y[2], y[0]), odd_b = v_fma(b2, y[3], y[1]);
-    r[0] = y[0];
-    r[1] = v_fma(a, odd_a, even_a);
-    r[2] = v_fnma(a, odd_a, even_a);
-    r[3] = v_fma(b, odd_b, even_b);
-    r[4] = v_fnma(b, odd_b, even_b);
-    r[5] = y[3];
-}
-
-/* u = G g: six points of a filter of three. */
-GEMM_INLINE void FNN_NAME(winograd_g)(const V *g, V *u) {
-    const V odd_a = v_mul(WG_C(WG_A / WG_AT_A), g[1]);
-    const V odd_b = v_mul(WG_C(WG_B / WG_AT_B), g[1]);
-    const V even_a = v_fma(WG_C(WG_A2 / WG_AT_A), g[2], v_mul(WG_C(1 / WG_AT_A), g[0]));
-    const V even_b = v_fma(WG_C(WG_B2 / WG_AT_B), g[2], v_mul(WG_C(1 / WG_AT_B), g[0]));
-    u[0] = v_mul(WG_C(1 / WG_AT_0), g[0]);
-    u[1] = v_add(even_a, odd_a);
-    u[2] = v_sub(even_a, odd_a);
-    u[3] = v_add(even_b, odd_b);
-    u[4] = v_sub(even_b, odd_b);
-    u[5] = g[2];
-}
-
-/* g = G' m: the gradient of three from six points. */
-GEMM_INLINE void FNN_NAME(winograd_g_turned)(const V *m, V *g) {
-    const V sum_a = v_add(m[1], m[2]), less_a = v_sub(m[1], m[2]);
-    const V sum_b = v_add(m[3], m[4]), less_b = v_sub(m[3], m[4]);
-    const V zero = v_mul(WG_C(1 / WG_AT_0), m[0]);
-    g[0] = v_fma(WG_C(1 / WG_AT_B), sum_b, v_fma(WG_C(1 / WG_AT_A), sum_a, zero));
-    g[1] = v_fma(WG_C(WG_B / WG_AT_B), less_b, v_mul(WG_C(WG_A / WG_AT_A), less_a));
-    g[2] =
-        v_fma(WG_C(WG_B2 / WG_AT_B), sum_b, v_fma(WG_C(WG_A2 / WG_AT_A), sum_a, m[5]));
-}
+#include "kernels/winograd_points.inc.h"
 
 /* ---- between channel by channel and pixel by pixel -------------------------------- */
 
@@ -240,12 +158,17 @@ GEMM_INLINE void FNN_NAME(winograd_scatter)(const fnn_winograd_out *s, const T *
     }
 }
 
-/* The results of a rectangle from their pixels, rows of `pitch`. */
+/* The results of a rectangle from their pixels, `step` a tile. */
 GEMM_INLINE void FNN_NAME(winograd_results)(const fnn_winograd_out *s, const T *from,
-                                            ptrdiff_t pitch, const int act) {
-    const ptrdiff_t high = s->h - s->y0 < 4 * s->rows ? s->h - s->y0 : 4 * s->rows;
-    const ptrdiff_t wide = s->w - s->x0 < pitch ? s->w - s->x0 : pitch;
-    ptrdiff_t at = s->y0 * s->w + s->x0;
+                                            ptrdiff_t step, const int act) {
+    const ptrdiff_t pitch = step * s->cols;
+    const ptrdiff_t top = s->y0 < 0 ? -s->y0 : 0, left = s->x0 < 0 ? -s->x0 : 0;
+    const ptrdiff_t bottom =
+        s->h - s->y0 < step * s->rows ? s->h - s->y0 : step * s->rows;
+    const ptrdiff_t right = s->w - s->x0 < pitch ? s->w - s->x0 : pitch;
+    const ptrdiff_t high = bottom - top, wide = right - left;
+    ptrdiff_t at = (s->y0 + top) * s->w + s->x0 + left;
+    from += (top * pitch + left) * WG;
     if (wide == s->w) {
         FNN_NAME(winograd_scatter)(s, from, pitch, wide, at, high * wide, act);
         return;
@@ -257,111 +180,84 @@ GEMM_INLINE void FNN_NAME(winograd_results)(const fnn_winograd_out *s, const T *
 
 /* ---- two dimensions --------------------------------------------------------------- */
 
-static void FNN_NAME(winograd_patches)(const fnn_winograd_in *s) {
-    const ptrdiff_t wide = 4 * s->cols + 2;
-    FNN_NAME(winograd_pixels)(s, 4 * s->rows + 2, wide);
-    T *columns = (T *)s->scratch + FNN_WINOGRAD_PIXELS * WG; /* [6][wide] */
+typedef void (*FNN_NAME(winograd_line))(const V *, V *);
+
+/* Tiles of `window` pixels, `step` apart, to points by `line`. */
+GEMM_INLINE void FNN_NAME(winograd_cut)(const fnn_winograd_in *s,
+                                        const FNN_NAME(winograd_line) line,
+                                        const int step, const int window,
+                                        const int side) {
+    const ptrdiff_t wide = step * s->cols + window - step;
+    FNN_NAME(winograd_pixels)(s, step * s->rows + window - step, wide);
+    T *columns = (T *)s->scratch + FNN_WINOGRAD_PIXELS * WG; /* [side][wide] */
     T *to = s->to;
     for (ptrdiff_t i = 0; i < s->rows; i++) {
-        const T *x = (const T *)s->scratch + 4 * i * wide * WG;
+        const T *x = (const T *)s->scratch + step * i * wide * WG;
         for (ptrdiff_t j = 0; j < wide; j++) {
-            V d[6], r[6];
-            WG_UNROLL(6)
-            for (int k = 0; k < 6; k++) {
+            V d[9], r[9];
+            WG_UNROLL(9)
+            for (int k = 0; k < window; k++) {
                 d[k] = v_load(x + (k * wide + j) * WG);
             }
-            FNN_NAME(winograd_b)(d, r);
-            WG_UNROLL(6)
-            for (int k = 0; k < 6; k++) {
+            line(d, r);
+            WG_UNROLL(9)
+            for (int k = 0; k < side; k++) {
                 v_store(columns + (k * wide + j) * WG, r[k]);
             }
         }
         for (ptrdiff_t j = 0; j < s->cols; j++, to += s->tile) {
-            for (int k = 0; k < 6; k++) {
-                const T *from = columns + (k * wide + 4 * j) * WG;
-                V d[6], r[6];
-                WG_UNROLL(6)
-                for (int l = 0; l < 6; l++) {
+            for (int k = 0; k < side; k++) {
+                const T *from = columns + (k * wide + step * j) * WG;
+                V d[9], r[9];
+                WG_UNROLL(9)
+                for (int l = 0; l < window; l++) {
                     d[l] = v_load(from + l * WG);
                 }
-                FNN_NAME(winograd_b)(d, r);
-                WG_UNROLL(6)
-                for (int l = 0; l < 6; l++) {
-                    v_store(to + (6 * k + l) * s->plane, r[l]);
+                line(d, r);
+                WG_UNROLL(9)
+                for (int l = 0; l < side; l++) {
+                    v_store(to + (side * k + l) * s->plane, r[l]);
                 }
             }
         }
     }
 }
 
-static void FNN_NAME(winograd_tiles)(const fnn_winograd_in *s) {
-    const ptrdiff_t wide = 4 * s->cols;
-    FNN_NAME(winograd_pixels)(s, 4 * s->rows, wide);
-    T *columns = (T *)s->scratch + FNN_WINOGRAD_PIXELS * WG; /* [6][4] */
-    T *to = s->to;
-    for (ptrdiff_t i = 0; i < s->rows; i++) {
-        const T *x = (const T *)s->scratch + 4 * i * wide * WG;
-        for (ptrdiff_t j = 0; j < s->cols; j++, to += s->tile, x += 4 * WG) {
-            for (ptrdiff_t c = 0; c < 4; c++) {
-                V d[4], r[6];
-                WG_UNROLL(4)
-                for (int k = 0; k < 4; k++) {
-                    d[k] = v_load(x + (k * wide + c) * WG);
-                }
-                FNN_NAME(winograd_a_turned)(d, r);
-                WG_UNROLL(6)
-                for (int k = 0; k < 6; k++) {
-                    v_store(columns + (4 * k + c) * WG, r[k]);
-                }
-            }
-            for (int k = 0; k < 6; k++) {
-                V d[4], r[6];
-                WG_UNROLL(4)
-                for (int l = 0; l < 4; l++) {
-                    d[l] = v_load(columns + (4 * k + l) * WG);
-                }
-                FNN_NAME(winograd_a_turned)(d, r);
-                WG_UNROLL(6)
-                for (int l = 0; l < 6; l++) {
-                    v_store(to + (6 * k + l) * s->plane, r[l]);
-                }
-            }
-        }
-    }
-}
-
-static void FNN_NAME(winograd_out)(const fnn_winograd_out *s) {
-    const ptrdiff_t wide = 4 * s->cols, channels = s->channels;
+/* Tiles of `step` results from points by `line`. */
+GEMM_INLINE void FNN_NAME(winograd_join)(const fnn_winograd_out *s,
+                                         const FNN_NAME(winograd_line) line,
+                                         const int side, const int step) {
+    const ptrdiff_t wide = step * s->cols, channels = s->channels;
     T *pixels = s->scratch;
-    T *columns = pixels + FNN_WINOGRAD_PIXELS * WG; /* [4][6] */
+    T *columns = pixels + FNN_WINOGRAD_PIXELS * WG; /* [step][side] */
     const T *from = s->from;
     const V bias = s->bias == NULL ? v_zero() : v_loadn(s->bias, channels);
     const V scale = s->scale == NULL ? v_zero() : v_loadn(s->scale, channels);
     const V shift = s->scale == NULL ? v_zero() : v_loadn(s->shift, channels);
     for (ptrdiff_t i = 0; i < s->rows; i++) {
-        T *to = pixels + 4 * i * wide * WG;
-        for (ptrdiff_t j = 0; j < s->cols; j++, from += s->tile, to += 4 * WG) {
-            for (int c = 0; c < 6; c++) {
-                V m[6], y[4];
-                WG_UNROLL(6)
-                for (int k = 0; k < 6; k++) {
-                    m[k] = v_load(from + (6 * k + c) * s->plane);
+        T *to = pixels + step * i * wide * WG;
+        for (ptrdiff_t j = 0; j < s->cols; j++, from += s->tile, to += step * WG) {
+            for (int c = 0; c < side; c++) {
+                V m[9], y[8];
+                WG_UNROLL(9)
+                for (int k = 0; k < side; k++) {
+                    m[k] = v_load(from + (side * k + c) * s->plane);
                 }
-                FNN_NAME(winograd_a)(m, y);
-                WG_UNROLL(4)
-                for (int k = 0; k < 4; k++) {
-                    v_store(columns + (6 * k + c) * WG, y[k]);
+                line(m, y);
+                WG_UNROLL(8)
+                for (int k = 0; k < step; k++) {
+                    v_store(columns + (side * k + c) * WG, y[k]);
                 }
             }
-            for (int k = 0; k < 4; k++) {
-                V m[6], y[4];
-                WG_UNROLL(6)
-                for (int l = 0; l < 6; l++) {
-                    m[l] = v_load(columns + (6 * k + l) * WG);
+            for (int k = 0; k < step; k++) {
+                V m[9], y[8];
+                WG_UNROLL(9)
+                for (int l = 0; l < side; l++) {
+                    m[l] = v_load(columns + (side * k + l) * WG);
                 }
-                FNN_NAME(winograd_a)(m, y);
-                WG_UNROLL(4)
-                for (int l = 0; l < 4; l++) {
+                line(m, y);
+                WG_UNROLL(8)
+                for (int l = 0; l < step; l++) {
                     const V z = FNN_NAME(conv_after)(y[l], s->bias != NULL, bias,
                                                      s->scale != NULL, scale, shift);
                     v_store(to + (k * wide + l) * WG, z);
@@ -371,23 +267,44 @@ static void FNN_NAME(winograd_out)(const fnn_winograd_out *s) {
     }
     switch (s->act) {
     case FNN_ACT_NONE:
-        FNN_NAME(winograd_results)(s, pixels, wide, FNN_ACT_NONE);
+        FNN_NAME(winograd_results)(s, pixels, step, FNN_ACT_NONE);
         break;
     case FNN_ACT_RELU:
-        FNN_NAME(winograd_results)(s, pixels, wide, FNN_ACT_RELU);
+        FNN_NAME(winograd_results)(s, pixels, step, FNN_ACT_RELU);
         break;
     default: /* too long to be there several times */
-        FNN_NAME(winograd_results)(s, pixels, wide, s->act);
+        FNN_NAME(winograd_results)(s, pixels, step, s->act);
     }
 }
 
+#define CUT(name, line, step, window, side)                                       \
+    static void FNN_NAME(winograd_##name)(const fnn_winograd_in *s) {             \
+        FNN_NAME(winograd_cut)(s, FNN_NAME(winograd_##line), step, window, side); \
+    }
+CUT(patches, b, 4, 6, 6)
+CUT(tiles, a_turned, 4, 4, 6)
+CUT(strided_patches, strided_b, 8, 9, 9)
+CUT(strided_patches_turned, strided_b_turned, 4, 5, 9)
+CUT(strided_tiles, strided_a_turned, 4, 4, 9)
+#undef CUT
+
+#define JOIN(name, line, side, step)                                       \
+    static void FNN_NAME(winograd_##name)(const fnn_winograd_out *s) {     \
+        FNN_NAME(winograd_join)(s, FNN_NAME(winograd_##line), side, step); \
+    }
+JOIN(out, a, 6, 4)
+JOIN(strided_out, strided_a, 9, 4)
+JOIN(strided_out_turned, strided_a_both, 9, 8)
+#undef JOIN
+
 /* One filter of each lane. */
-GEMM_INLINE void FNN_NAME(winograd_filter)(const V *g, T *to, ptrdiff_t plane) {
+GEMM_INLINE void FNN_NAME(winograd_filter)(const V *g, T *to, ptrdiff_t plane,
+                                           const FNN_NAME(winograd_line) line) {
     V rows[6][3];
     WG_UNROLL(3)
     for (int v = 0; v < 3; v++) {
         V d[3] = {g[v], g[3 + v], g[6 + v]}, r[6];
-        FNN_NAME(winograd_g)(d, r);
+        line(d, r);
         WG_UNROLL(6)
         for (int k = 0; k < 6; k++) {
             rows[k][v] = r[k];
@@ -396,7 +313,7 @@ GEMM_INLINE void FNN_NAME(winograd_filter)(const V *g, T *to, ptrdiff_t plane) {
     WG_UNROLL(6)
     for (int k = 0; k < 6; k++) {
         V r[6];
-        FNN_NAME(winograd_g)(rows[k], r);
+        line(rows[k], r);
         WG_UNROLL(6)
         for (int l = 0; l < 6; l++) {
             v_store(to + (6 * k + l) * plane, r[l]);
@@ -404,7 +321,8 @@ GEMM_INLINE void FNN_NAME(winograd_filter)(const V *g, T *to, ptrdiff_t plane) {
     }
 }
 
-static void FNN_NAME(winograd_filters)(const fnn_winograd_filters *s) {
+GEMM_INLINE void FNN_NAME(winograd_filters_by)(const fnn_winograd_filters *s,
+                                               const FNN_NAME(winograd_line) line) {
     const T *w = s->weight;
     T *to = s->to, *scratch = s->scratch;
     ptrdiff_t c = 0;
@@ -425,7 +343,7 @@ static void FNN_NAME(winograd_filters)(const fnn_winograd_filters *s) {
             for (int k = 0; k < 9; k++) {
                 g[k] = r[8 - k];
             }
-            FNN_NAME(winograd_filter)(g, to, s->plane);
+            FNN_NAME(winograd_filter)(g, to, s->plane, line);
         }
     } else { /* inputs do: 16 filters of nine become nine vectors */
         for (; c < s->c; c += WG, w += WG * 9) {
@@ -457,7 +375,7 @@ static void FNN_NAME(winograd_filters)(const fnn_winograd_filters *s) {
                 for (int k = 0; k < 9; k++) {
                     g[k] = v_load(scratch + (9 * i + k) * WG);
                 }
-                FNN_NAME(winograd_filter)(g, to, s->plane);
+                FNN_NAME(winograd_filter)(g, to, s->plane, line);
             }
         }
         c = s->c;
@@ -469,7 +387,8 @@ static void FNN_NAME(winograd_filters)(const fnn_winograd_filters *s) {
     }
 }
 
-static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
+GEMM_INLINE void FNN_NAME(winograd_gradient_by)(const fnn_winograd_gradient *s,
+                                                const FNN_NAME(winograd_line) line) {
     const T *from = s->from;
     T *scratch = s->scratch; /* [16 * 9][lanes] */
     for (ptrdiff_t c = 0; c < s->channels; c++, from += s->row) {
@@ -481,7 +400,7 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
             for (int k = 0; k < 6; k++) {
                 m[k] = v_load(from + (6 * k + v) * s->plane);
             }
-            FNN_NAME(winograd_g_turned)(m, g);
+            line(m, g);
             WG_UNROLL(3)
             for (int k = 0; k < 3; k++) {
                 rows[k][v] = g[k];
@@ -490,7 +409,7 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
         WG_UNROLL(3)
         for (int k = 0; k < 3; k++) {
             V g[3];
-            FNN_NAME(winograd_g_turned)(rows[k], g);
+            line(rows[k], g);
             WG_UNROLL(3)
             for (int l = 0; l < 3; l++) {
                 v_store(scratch + (9 * c + 3 * k + l) * WG, g[l]);
@@ -523,26 +442,45 @@ static void FNN_NAME(winograd_gradient)(const fnn_winograd_gradient *s) {
     }
 }
 
+#define FORM(name, g)                                                                 \
+    static void FNN_NAME(winograd_##name##filters)(const fnn_winograd_filters *s) {   \
+        FNN_NAME(winograd_filters_by)(s, FNN_NAME(winograd_##g));                     \
+    }                                                                                 \
+    static void FNN_NAME(winograd_##name##gradient)(const fnn_winograd_gradient *s) { \
+        FNN_NAME(winograd_gradient_by)(s, FNN_NAME(winograd_##g##_turned));           \
+    }
+FORM(, g)
+FORM(strided_, strided_g)
+#undef FORM
+
 #include "kernels/winograd_product.inc.h"
 
-static const fnn_winograd FNN_NAME(winograd)[1] = {{
-    .patches = FNN_NAME(winograd_patches),
-    .tiles = FNN_NAME(winograd_tiles),
-    .out = FNN_NAME(winograd_out),
-    .filters = FNN_NAME(winograd_filters),
-    .product = FNN_NAME(winograd_product),
-    .turned = FNN_NAME(winograd_turned),
-    .gradient = FNN_NAME(winograd_gradient),
-    .mr = GEMM_MR,
-}};
+static const fnn_winograd FNN_NAME(winograd)[2] = {
+    {
+        .patches = {{FNN_NAME(winograd_patches), 4}, {FNN_NAME(winograd_patches), 4}},
+        .tiles = {FNN_NAME(winograd_tiles), 4},
+        .results = {{FNN_NAME(winograd_out), 4}, {FNN_NAME(winograd_out), 4}},
+        .filters = FNN_NAME(winograd_filters),
+        .product = FNN_NAME(winograd_product),
+        .turned = FNN_NAME(winograd_turned),
+        .gradient = FNN_NAME(winograd_gradient),
+        .side = 6,
+        .mr = GEMM_MR,
+    },
+    {
+        .patches = {{FNN_NAME(winograd_strided_patches), 8},
+                    {FNN_NAME(winograd_strided_patches_turned), 4}},
+        .tiles = {FNN_NAME(winograd_strided_tiles), 4},
+        .results = {{FNN_NAME(winograd_strided_out), 4},
+                    {FNN_NAME(winograd_strided_out_turned), 8}},
+        .filters = FNN_NAME(winograd_strided_filters),
+        .product = FNN_NAME(winograd_product),
+        .turned = FNN_NAME(winograd_turned),
+        .gradient = FNN_NAME(winograd_strided_gradient),
+        .side = 9,
+        .mr = GEMM_MR,
+    },
+};
 #undef WG
-#undef WG_A
-#undef WG_B
-#undef WG_A2
-#undef WG_B2
-#undef WG_AT_0
-#undef WG_AT_A
-#undef WG_AT_B
-#undef WG_C
 #undef WG_UNROLL
 #endif

@@ -133,7 +133,7 @@ static const struct {
 
 static bool can_winograd(const fnn_conv_args *g) {
     return g->dtype == FNN_FLOAT32 && g->groups == 1 && g->kh == 3 && g->kw == 3 &&
-           g->sh == 1 && g->sw == 1 && g->dh == 1 && g->dw == 1;
+           g->sh == g->sw && g->sh <= 2 && g->dh == 1 && g->dw == 1;
 }
 
 static bool can_depthwise(const fnn_conv_args *g) { return g->ci == g->groups; }

@@ -36,8 +36,8 @@ _algorithm = ALGORITHMS["auto"]
 def set_precise_convolution(mode: bool) -> None:
     """Whether convolutions do without Winograd's algorithm, which is faster and rounds more.
 
-    Winograd F(4x4, 3x3) serves float32 layers with kernels of 3x3 and stride 1; its error
-    stays within 2e-5 of the largest result, where plain sums stay within about 1e-6.
+    Winograd's serves float32 layers with kernels of 3x3 and stride 1 or 2; its error stays
+    within 2e-5 of the largest result, where plain sums stay within about 1e-6.
     Compiled functions make new plans. float64 never uses it.
 
     Parameters: mode : bool: True for plain sums everywhere.
