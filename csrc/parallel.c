@@ -5,9 +5,13 @@
  * which gives the same bits. OpenMP's threads do not survive fork() and its runtime
  * waits for them for ever, so a child forked after the team has started stays
  * serial. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getcpu, CPU_SET */
+#endif
 #include "cpu.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #if !defined(_OPENMP)
 #error "fastnn's threads need OpenMP: compile with -fopenmp (clang: install libomp)"
@@ -62,6 +66,36 @@ void fnn_set_num_threads(int n) {
     atomic_store_explicit(&threads, clamp(n), memory_order_relaxed);
 }
 
+/* A new thread begins on the core of the one that made it, and the system may take a tenth
+ * of a second to move it to one that is idle. So each thread of a team that has grown goes
+ * once to a core of its own, of those it may use, and is free again to leave. */
+static void spread_team(int64_t size) {
+#if defined(__linux__)
+    const int home = sched_getcpu();
+#pragma omp parallel num_threads((int)size) default(none) firstprivate(home)
+    {
+        cpu_set_t allowed, one;
+        int skip = omp_get_thread_num(); /* the caller stays where it is */
+        if (skip > 0 && home >= 0 &&
+            sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+            skip %= CPU_COUNT(&allowed) > 0 ? CPU_COUNT(&allowed) : 1;
+            int cpu = home % CPU_SETSIZE;
+            while (skip > 0) {
+                cpu = (cpu + 1) % CPU_SETSIZE;
+                skip -= CPU_ISSET(cpu, &allowed) != 0;
+            }
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            if (sched_setaffinity(0, sizeof one, &one) == 0) {
+                sched_setaffinity(0, sizeof allowed, &allowed);
+            }
+        }
+    }
+#else
+    (void)size;
+#endif
+}
+
 static void run_pieces(int64_t n, int64_t pieces, void (*fn)(void *, int64_t, int64_t),
                        void *context) {
     int64_t each = n / pieces, longer = n % pieces; /* the first `longer`: one more */
@@ -95,6 +129,11 @@ void fnn_parallel_for(int64_t n, int64_t grain, void (*fn)(void *, int64_t, int6
             !atomic_flag_test_and_set_explicit(&team_taken, memory_order_acquire)) {
             /* Before the team exists, so that a fork at any later moment sees it. */
             atomic_store_explicit(&team_started, true, memory_order_relaxed);
+            static _Thread_local int64_t spread; /* teams belong to their callers */
+            if (pieces > spread) {
+                spread_team(pieces);
+                spread = pieces;
+            }
             run_pieces(n, pieces, fn, context);
             atomic_flag_clear_explicit(&team_taken, memory_order_release);
             return;

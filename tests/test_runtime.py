@@ -189,6 +189,24 @@ def test_multiprocessing_by_fork(tmp_path):
 # ---- threads ----
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
+@pytest.mark.parametrize("cores", [1, 2])
+def test_threads_stay_free_to_move(cores, tmp_path):
+    """A new team is spread over the cores, not bound to them."""
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    code = f"""
+        import os
+        os.sched_setaffinity(0, {allowed})
+        import fastnn
+        fastnn.set_num_threads(3)
+        (fastnn.ones(3000, 1000) + 1).sum()
+        for task in os.listdir("/proc/self/task"):
+            print(sorted(os.sched_getaffinity(int(task))))
+    """
+    masks = output(code, tmp_path).splitlines()
+    assert len(masks) >= 3 and set(masks) == {str(allowed)}
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_many_callers_get_the_right_bits(n, threads):
     fastnn.set_num_threads(n)
