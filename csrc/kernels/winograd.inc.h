@@ -6,6 +6,7 @@
 static const fnn_winograd FNN_NAME(winograd)[2] = {{.side = 0}};
 #else
 #define WG LANES
+#define WG_AHEAD 64 /* elements of a channel fetched ahead */
 #if FNN_TIER == FNN_TIER_generic
 #define WG_UNROLL(n) /* a vector is a loop there; gcc would take long */
 #else
@@ -30,6 +31,7 @@ GEMM_INLINE void FNN_NAME(winograd_gather)(const T *x, ptrdiff_t channels,
             WG_UNROLL(16)
             for (int l = 0; l < WG; l++) {
                 r[l] = v_load(x + p + l * apart);
+                __builtin_prefetch(x + p + l * apart + WG_AHEAD, 0, 3);
             }
         } else {
             for (ptrdiff_t l = 0; l < WG; l++) {
@@ -482,5 +484,6 @@ static const fnn_winograd FNN_NAME(winograd)[2] = {
     },
 };
 #undef WG
+#undef WG_AHEAD
 #undef WG_UNROLL
 #endif
