@@ -16,6 +16,8 @@
 
 #define TILE_BYTES (20 << 10) /* of scratch, to stay in L1 beside what streams by */
 #define TILE_COLS 512         /* a multiple of LANES */
+#define FETCH_FROM (4 << 20)  /* bytes of operands and result: less is near anyway */
+#define FETCH_UNIT (12 << 10) /* of these, a unit's: what is shorter comes by itself */
 #define GRAIN_WORK (1 << 18)  /* multiply-adds that are worth another thread */
 
 typedef struct {
@@ -44,6 +46,7 @@ typedef struct {
     char *result;
     axis r, c;
     ptrdiff_t size, lanes, taps, multiplier;
+    bool fetch; /* what is next: where hardware would not */
     /* Of scratch, in elements: between rows, between columns' phases; where column 0 is. */
     ptrdiff_t row, pitch, origin;
     ptrdiff_t units, pieces;
@@ -144,6 +147,10 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     j->slice =
         j->scratch + j->parts + j->sums + j->order +
         fnn_round_up((r->phases + c->phases) * (ptrdiff_t)sizeof(extent), FNN_ALIGN);
+    const int64_t bytes =
+        (g->n * g->ci * g->h * g->w + g->n * g->co * g->oh * g->ow) * j->size;
+    j->fetch = bytes >= FETCH_FROM &&
+               (way == FNN_CONV_WEIGHT || bytes >= FETCH_UNIT * j->units);
     const double work = (double)g->n * g->co * g->oh * g->ow * j->taps;
     j->pieces = fnn_min64(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
     j->pieces = work < (double)GRAIN_WORK * j->pieces ? (ptrdiff_t)(work / GRAIN_WORK)
@@ -299,6 +306,11 @@ static void set_epilogue(const job *j, fnn_depthwise_taps *t, ptrdiff_t channel,
     t->act = e->act;
 }
 
+/* What follows part k of p. */
+static fnn_fetch part_after(const char *p, ptrdiff_t length, int64_t k) {
+    return (fnn_fetch){p + (k + 1) * length, length};
+}
+
 /* ---- where a unit lies ------------------------------------------------------------ */
 
 /* Units run over images, channels of x, tiles, and outputs of a channel where these are
@@ -345,6 +357,8 @@ static bool go_on(const job *j, place *at) {
 static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
     const fnn_conv_args *g = j->g;
     const ptrdiff_t x_plane = g->h * g->w, y_plane = g->oh * g->ow;
+    const ptrdiff_t x_part = g->n * g->ci * x_plane * j->size / j->units;
+    const ptrdiff_t y_part = g->n * g->co * y_plane * j->size / j->units;
     fnn_depthwise_taps t = taps_of(p, 0, 0);
     t.y_row = g->ow;
     place at = place_of(j, lo, j->multiplier);
@@ -360,8 +374,10 @@ static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
         t.rows = fnn_min64(j->r.tile, g->oh - r0);
         t.cols = fnn_min64(j->c.tile, g->ow - c0);
         t.y = j->result + y * j->size;
+        const fnn_fetch next[2] = {part_after(j->a, x_part, unit),
+                                   part_after(j->result, y_part, unit)};
         set_epilogue(j, &t, o, y);
-        fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+        fnn_k->depthwise[FNN_F64(g->dtype)](&t, j->fetch ? next : NULL);
     }
 }
 
@@ -369,7 +385,8 @@ static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
 
 /* A phase of the tile's result, into parts or, where columns have no phases, in place. */
 static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdiff_t m,
-                        ptrdiff_t rows, ptrdiff_t c0, ptrdiff_t at) {
+                        ptrdiff_t rows, ptrdiff_t c0, ptrdiff_t at,
+                        const fnn_fetch *next) {
     const job *j = p->j;
     const fnn_conv_args *g = j->g;
     fnn_depthwise_taps t = taps_of(p, pr, pc);
@@ -388,12 +405,12 @@ static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdi
         t.y_row = j->c.results * t.cols;
         t.y = p->parts + pc * t.cols * j->size;
     }
-    fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+    fnn_k->depthwise[FNN_F64(g->dtype)](&t, next);
 }
 
 /* Rows of phase pr of a tile's result that there are; where they begin is `to`. */
 static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
-                       ptrdiff_t to) {
+                       ptrdiff_t to, fnn_fetch *next) {
     const job *j = p->j;
     const fnn_conv_args *g = j->g;
     const axis *c = &j->c;
@@ -405,7 +422,10 @@ static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
             load_window(p, j->a + (at->b * g->co + o) * y_plane * j->size, r0, c0);
         }
         for (ptrdiff_t pc = 0; pc < c->results; pc++) {
-            input_phase(p, pr, pc, o, m, rows, c0, to);
+            input_phase(p, pr, pc, o, m, rows, c0, to, next);
+            for (int k = 0; next != NULL && k < 2; k++) {
+                next[k].at += next[k].bytes;
+            }
         }
     }
     if (c->results > 1) {
@@ -426,21 +446,43 @@ static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
 static void input(const job *j, piece *p, int64_t lo, int64_t hi) {
     const fnn_conv_args *g = j->g;
     const axis *r = &j->r;
+    const ptrdiff_t x_part = g->n * g->ci * g->h * g->w * j->size / j->units;
+    const ptrdiff_t y_part = g->n * g->co * g->oh * g->ow * j->size / j->units;
+    const ptrdiff_t calls =
+        r->results * j->c.results * j->multiplier; /* of the kernel */
     place at = place_of(j, lo, 1);
     for (int64_t unit = lo; unit < hi; unit++, go_on(j, &at)) {
         const ptrdiff_t plane = (at.b * g->ci + at.c) * g->h * g->w;
         const ptrdiff_t top = at.r * r->tile * r->results; /* and rows of all phases */
         const ptrdiff_t height = fnn_min64(r->tile * r->results, g->h - top);
+        fnn_fetch next[2] = {part_after(j->a, y_part, unit),
+                             part_after(j->result, x_part, unit)};
+        next[0].bytes = j->fetch ? next[0].bytes / calls : 0;
+        next[1].bytes = j->fetch ? next[1].bytes / calls : 0;
         for (ptrdiff_t pr = 0; pr < r->results && pr < height; pr++) {
             const ptrdiff_t rows =
                 r->results == 1 ? height : (height - pr + r->results - 1) / r->results;
             input_rows(p, &at, pr, rows,
-                       plane + (top + pr) * g->w + at.s * j->c.tile * j->c.results);
+                       plane + (top + pr) * g->w + at.s * j->c.tile * j->c.results,
+                       j->fetch ? next : NULL);
         }
     }
 }
 
 /* ---- the weight gradient ---------------------------------------------------------- */
+
+/* Of plane (b, c) tile `tile`; past the last one, the first of the plane that follows. */
+static fnn_fetch next_tile(const job *j, const char *p, ptrdiff_t channels,
+                           ptrdiff_t plane, ptrdiff_t b, ptrdiff_t c, ptrdiff_t tile) {
+    const ptrdiff_t tiles = j->r.tiles * j->c.tiles, length = plane / tiles;
+    if (tile == tiles) {
+        tile = 0;
+        c += b + 1 == j->g->n;
+        b = b + 1 == j->g->n ? 0 : b + 1;
+    }
+    const ptrdiff_t at = (b * channels + c) * plane + tile * length;
+    return (fnn_fetch){p + at * j->size, length * j->size};
+}
 
 /* Unit o. Images in their order, and the tiles of each. */
 static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
@@ -455,17 +497,24 @@ static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
         memset(p->sums, 0, (size_t)((end - o) * j->taps * FNN_ALIGN));
         for (ptrdiff_t b = 0; b < g->n; b++) {
             const char *x = j->a + (b * g->ci + c) * x_plane * j->size;
+            ptrdiff_t tile = 0;
             for (ptrdiff_t r0 = 0; r0 < g->oh; r0 += j->r.tile) {
                 for (ptrdiff_t c0 = 0; c0 < g->ow; c0 += j->c.tile) {
                     load_window(p, x, r0, c0);
+                    tile++;
                     t.rows = fnn_min64(j->r.tile, g->oh - r0);
                     t.cols = fnn_min64(j->c.tile, g->ow - c0);
                     for (ptrdiff_t k = o; k < end; k++) {
                         const ptrdiff_t at =
                             (b * g->co + k) * y_plane + r0 * g->ow + c0;
                         t.y = (char *)j->b + at * j->size;
+                        fnn_fetch next[2] = {{NULL, 0}, {NULL, 0}};
+                        if (j->fetch) {
+                            next[0] = next_tile(j, j->a, g->ci, x_plane, b, c, tile);
+                            next[1] = next_tile(j, j->b, g->co, y_plane, b, k, tile);
+                        }
                         fnn_k->depthwise_weight[f64](
-                            &t, p->sums + (k - o) * j->taps * FNN_ALIGN);
+                            &t, p->sums + (k - o) * j->taps * FNN_ALIGN, next);
                     }
                 }
             }
