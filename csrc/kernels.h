@@ -401,6 +401,11 @@ typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
 typedef void (*fnn_take_rows_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
                                  ptrdiff_t x_row, ptrdiff_t step, void *y,
                                  ptrdiff_t y_row);
+/* even[i y_row + j] = x[i x_row + 2 j], j < n, and odd[i y_row + j] =
+ * x[i x_row + 2 j + 1], j < m, where n is m or m + 1; i < rows. */
+typedef void (*fnn_take_pairs_fn)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t m,
+                                  const void *x, ptrdiff_t x_row, void *even, void *odd,
+                                  ptrdiff_t y_row);
 /* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
 typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                       ptrdiff_t pitch);
