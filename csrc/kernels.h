@@ -147,7 +147,7 @@ typedef struct {
     double weight, slope, offset; /* backward */
     int act;
     bool stream;
-    ptrdiff_t ahead; /* so many elements on, memory is asked for */
+    ptrdiff_t ahead, y_ahead; /* so many elements on, memory is asked for: x, gy; y */
 } fnn_segments;
 /* sums[0..1]: of d = x - center and of d^2; or backward of gy that passed act, and of that
  * times d. */
@@ -363,6 +363,12 @@ typedef struct {
 
 /* ---- depthwise convolution ------------------------------------------------------- */
 
+/* What is read or written soon: fetched meanwhile, a little at a time. */
+typedef struct {
+    const char *at;
+    ptrdiff_t bytes;
+} fnn_fetch;
+
 /* y[i][j] = sum over taps (u, v) of w[u nv + v] x[i x_row + j + row_at[u] + col_at[v]],
  * i < rows, j < cols: an FMA chain in this order, from zero (`first`) or from y. Then
  * act(fma(y + bias, scale, shift) + residual) with numbers at bias, scale and shift, and
@@ -382,10 +388,12 @@ typedef struct {
     int act;
 } fnn_depthwise_taps;
 
-typedef void (*fnn_depthwise_fn)(const fnn_depthwise_taps *t);
+/* next: two, or NULL. */
+typedef void (*fnn_depthwise_fn)(const fnn_depthwise_taps *t, const fnn_fetch *next);
 /* sums[u nv + v][lane] += y[i][j] x[i x_row + j + row_at[u] + col_at[v]], summed over
  * i < rows and the lane's j < cols; of t this reads no more. */
-typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums);
+typedef void (*fnn_depthwise_weight_fn)(const fnn_depthwise_taps *t, void *sums,
+                                        const fnn_fetch *next);
 /* y[k] = the sum of sums[k]'s lanes, k < n. */
 typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
 /* y[i y_row + j] = x[i x_row + j step], i < rows, j < n; for step 1, zeros follow up to a
@@ -393,6 +401,11 @@ typedef void (*fnn_depthwise_sum_fn)(ptrdiff_t n, const void *sums, void *y);
 typedef void (*fnn_take_rows_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
                                  ptrdiff_t x_row, ptrdiff_t step, void *y,
                                  ptrdiff_t y_row);
+/* even[i y_row + j] = x[i x_row + 2 j], j < n, and odd[i y_row + j] =
+ * x[i x_row + 2 j + 1], j < m, where n is m or m + 1; i < rows. */
+typedef void (*fnn_take_pairs_fn)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t m,
+                                  const void *x, ptrdiff_t x_row, void *even, void *odd,
+                                  ptrdiff_t y_row);
 /* y[i][j] = x[i x_row + j % phases pitch + j / phases], and the epilogue. */
 typedef void (*fnn_depthwise_join_fn)(const fnn_depthwise_taps *t, ptrdiff_t phases,
                                       ptrdiff_t pitch);

@@ -151,6 +151,29 @@ def test_neighbours_stay_out(name):
         assert np.isnan(dirty).any()
 
 
+def test_large_layers():
+    """What is large enough for the next plane to be fetched meanwhile: images one by one."""
+    rng = np.random.default_rng(0)
+    shape, channels = (3, 8, 160, 164), 8
+    for multiplier, stride in ((1, 1), (2, 1), (1, 2)):
+        x = rng.standard_normal(shape, np.float32)
+        weight = rng.standard_normal((channels * multiplier, 1, 3, 3), np.float32)
+        layer = ((stride, stride), (1,) * 4, (1, 1), channels, ALGORITHMS["depthwise"])
+        y = run("conv", (x, weight, None), layer)
+        gx = run("conv_transpose", (y, weight, None), (*layer, shape[2:]))
+        gw = run("conv_weight", (x, y), (*layer, (3, 3)))
+        apart = np.zeros(gw.shape)
+        for i in range(shape[0]):
+            one = slice(i, i + 1)
+            assert (
+                run("conv", (x[one], weight, None), layer).tobytes() == y[one].tobytes()
+            )
+            back = run("conv_transpose", (y[one], weight, None), (*layer, shape[2:]))
+            assert back.tobytes() == gx[one].tobytes()
+            apart += run("conv_weight", (x[one], y[one]), (*layer, (3, 3)))
+        np.testing.assert_allclose(gw, apart, rtol=1e-4, atol=0.05)
+
+
 def test_infinite_pixels_stay_where_they_are():
     """What lies past the end of a row in scratch does not reach a weight gradient."""
     x = np.ones((1, 2, 5, 7), np.float32)

@@ -11,31 +11,15 @@
  * the weight gradient's sums, follow from the layer and the size of a plane. Threads take
  * tiles of planes, or channels for the weight gradient; how many changes no bit. */
 #include "conv/conv.h"
+#include "conv/depthwise_axis.h"
 
 #include <string.h>
 
 #define TILE_BYTES (20 << 10) /* of scratch, to stay in L1 beside what streams by */
 #define TILE_COLS 512         /* a multiple of LANES */
+#define FETCH_FROM (4 << 20)  /* bytes of operands and result: less is near anyway */
+#define FETCH_UNIT (12 << 10) /* of these, a unit's: what is shorter comes by itself */
 #define GRAIN_WORK (1 << 18)  /* multiply-adds that are worth another thread */
-
-typedef struct {
-    ptrdiff_t source, grid; /* lengths of what is read, and of a phase of the result */
-    ptrdiff_t from, stride; /* grid i reads from + i stride + phase, and what follows */
-    ptrdiff_t taps, dilation;
-    ptrdiff_t phases, results; /* of the source, those that are read; of the result */
-    ptrdiff_t halo;            /* what a tile reads more than it has */
-    ptrdiff_t tile, tiles;
-    ptrdiff_t apart; /* elements of scratch between phases */
-    /* Taps of result phase p, in their order, are first[p] .. first[p + 1]: which, and where
-     * in scratch they read. */
-    ptrdiff_t *first, *tap, *at;
-} axis;
-
-/* What of a phase a tile reads exists, along an axis: how much, and how far on it lies in
- * the plane and in scratch. */
-typedef struct {
-    ptrdiff_t count, x, y;
-} extent;
 
 typedef struct {
     const fnn_conv_args *g;
@@ -44,54 +28,18 @@ typedef struct {
     char *result;
     axis r, c;
     ptrdiff_t size, lanes, taps, multiplier;
+    bool fetch;               /* what is next: where hardware would not */
+    ptrdiff_t x_part, y_part; /* of x and y or their gradients, bytes to a unit */
     /* Of scratch, in elements: between rows, between columns' phases; where column 0 is. */
     ptrdiff_t row, pitch, origin;
     ptrdiff_t units, pieces;
     /* A piece's workspace, in bytes: scratch, results by phase, sums, taps in their order. */
     ptrdiff_t scratch, parts, sums, order, slice;
+    ptrdiff_t *order_at; /* of the input gradient: all taps, by result phase */
     char *workspace;
 } job;
 
-/* The remainder of a / b in [0, b). */
-static ptrdiff_t floor_mod(ptrdiff_t a, ptrdiff_t b) {
-    return a - fnn_floor_div(a, b) * b;
-}
-
 /* ---- the plan --------------------------------------------------------------------- */
-
-/* Forward and weight gradient, from x. Tap u reads at u dilation = phase + along stride.
- * Phases come round again after `period` taps; phase p of scratch is that of tap p. */
-static ptrdiff_t period(const axis *s) {
-    return s->stride / fnn_gcd(s->stride, s->dilation);
-}
-
-/* Input gradient, from gy: result q stride + p takes gy[q + e] by tap u where
- * p + before - u dilation = e stride, so there is one p for each u. */
-static ptrdiff_t input_along(const axis *s, ptrdiff_t before, ptrdiff_t u) {
-    return -fnn_floor_div(u * s->dilation - before, s->results);
-}
-
-static axis plan_axis(bool input, ptrdiff_t x, ptrdiff_t y, ptrdiff_t taps,
-                      ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t before) {
-    axis s = {.taps = taps, .dilation = dilation};
-    if (input) {
-        s.source = y;
-        s.grid = fnn_ceil_div(x, stride);
-        s.stride = s.phases = 1;
-        s.results = stride;
-        s.from = input_along(&s, before, taps - 1);
-        s.halo = input_along(&s, before, 0) - s.from;
-    } else {
-        s.source = x;
-        s.grid = y;
-        s.stride = stride;
-        s.phases = fnn_min64(taps, period(&s));
-        s.results = 1;
-        s.from = -before;
-        s.halo = (taps - 1) * dilation / stride;
-    }
-    return s;
-}
 
 /* All but pointers. */
 static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
@@ -144,6 +92,12 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     j->slice =
         j->scratch + j->parts + j->sums + j->order +
         fnn_round_up((r->phases + c->phases) * (ptrdiff_t)sizeof(extent), FNN_ALIGN);
+    const int64_t x = g->n * g->ci * g->h * g->w * j->size;
+    const int64_t y = g->n * g->co * g->oh * g->ow * j->size;
+    j->fetch = x + y >= FETCH_FROM &&
+               (way == FNN_CONV_WEIGHT || x + y >= FETCH_UNIT * j->units);
+    j->x_part = x / fnn_max64(1, j->units);
+    j->y_part = y / fnn_max64(1, j->units);
     const double work = (double)g->n * g->co * g->oh * g->ow * j->taps;
     j->pieces = fnn_min64(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
     j->pieces = work < (double)GRAIN_WORK * j->pieces ? (ptrdiff_t)(work / GRAIN_WORK)
@@ -151,39 +105,25 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     j->pieces = fnn_max64(1, j->pieces);
 }
 
-static ptrdiff_t table_length(const axis *s) { return 2 * s->taps + s->results + 1; }
 static ptrdiff_t table_bytes(const job *j) {
-    return fnn_round_up(
-        (table_length(&j->r) + table_length(&j->c)) * (ptrdiff_t)sizeof(ptrdiff_t),
-        FNN_ALIGN);
+    const ptrdiff_t order = j->way == FNN_CONV_INPUT ? j->taps : 0;
+    return fnn_round_up((table_length(&j->r) + table_length(&j->c) + order) *
+                            (ptrdiff_t)sizeof(ptrdiff_t),
+                        FNN_ALIGN);
 }
 
-/* `step`: elements of scratch between neighbours in a phase. */
-static ptrdiff_t *fill_tables(axis *s, bool input, ptrdiff_t before, ptrdiff_t step,
-                              ptrdiff_t *table) {
-    s->tap = table;
-    s->at = table + s->taps;
-    s->first = s->at + s->taps;
-    ptrdiff_t n = 0;
-    if (input) {
-        for (ptrdiff_t p = 0; p < s->results; p++) {
-            s->first[p] = n;
-            for (ptrdiff_t u = s->taps - 1; u >= 0; u--) {
-                if (floor_mod(u * s->dilation - before, s->results) == p) {
-                    s->tap[n] = u;
-                    s->at[n++] = (input_along(s, before, u) - s->from) * step;
+static void fill_order(job *j, ptrdiff_t *table) {
+    const axis *r = &j->r, *c = &j->c;
+    j->order_at = table;
+    for (ptrdiff_t pr = 0; pr < r->results; pr++) {
+        for (ptrdiff_t pc = 0; pc < c->results; pc++) {
+            for (ptrdiff_t u = r->first[pr]; u < r->first[pr + 1]; u++) {
+                for (ptrdiff_t v = c->first[pc]; v < c->first[pc + 1]; v++) {
+                    *table++ = r->tap[u] * c->taps + c->tap[v];
                 }
             }
         }
-    } else {
-        s->first[0] = 0;
-        for (ptrdiff_t again = period(s); n < s->taps; n++) {
-            s->tap[n] = n;
-            s->at[n] = n % again * s->apart + n * s->dilation / s->stride * step;
-        }
     }
-    s->first[s->results] = n;
-    return table + table_length(s);
 }
 
 /* ---- a piece ---------------------------------------------------------------------- */
@@ -208,19 +148,17 @@ static piece piece_of(const job *j, int64_t number) {
     return p;
 }
 
-/* The extents of a tile from grid element `start` on; `wide` and `step`: elements of the
- * plane and of scratch between neighbours. */
-static void clip(const axis *s, ptrdiff_t start, ptrdiff_t wide, ptrdiff_t step,
-                 extent *e) {
-    for (ptrdiff_t p = 0; p < s->phases; p++) {
-        const ptrdiff_t at = s->from + p * s->dilation % s->stride + start * s->stride;
-        const ptrdiff_t first = at < 0 ? fnn_ceil_div(-at, s->stride) : 0;
-        const ptrdiff_t left = s->source - at; /* to the end */
-        const ptrdiff_t end = left > 0 ? fnn_ceil_div(left, s->stride) : 0;
-        e[p].count = fnn_max64(0, fnn_min64(s->tile + s->halo, end) - first);
-        e[p].x = (at + first * s->stride) * wide;
-        e[p].y = p * s->apart + first * step;
+/* Whether two phases of columns are every second element and those between them, the first
+ * of which comes first. */
+static bool pairs(const piece *p, const extent **even, const extent **odd) {
+    if (p->j->c.stride != 2 || p->j->c.phases != 2) {
+        return false;
     }
+    const bool swapped = p->c[1].x < p->c[0].x;
+    *even = &p->c[swapped];
+    *odd = &p->c[!swapped];
+    const ptrdiff_t more = (*even)->count - (*odd)->count;
+    return (*odd)->x == (*even)->x + 1 && (more == 0 || more == 1);
 }
 
 /* Copies what the tile at (r0, c0) of the grid reads of a plane. */
@@ -235,6 +173,18 @@ static void load_window(piece *p, const char *plane, ptrdiff_t r0, ptrdiff_t c0)
         clip(r, r0, c->source, j->row, p->r);
         clip(c, c0, 1, 1, p->c);
     }
+    const extent *even, *odd;
+    if (pairs(p, &even, &odd)) {
+        for (ptrdiff_t a = 0; a < r->phases; a++) {
+            const extent *rows = &p->r[a];
+            char *to = p->scratch + (rows->y + j->origin) * j->size;
+            fnn_k->take_pairs[FNN_F64(j->g->dtype)](
+                rows->count, even->count, odd->count,
+                plane + (rows->x + even->x) * j->size, r->stride * c->source,
+                to + even->y * j->size, to + odd->y * j->size, j->row);
+        }
+        return;
+    }
     for (ptrdiff_t a = 0; a < r->phases; a++) {
         for (ptrdiff_t b = 0; b < c->phases; b++) {
             const extent *rows = &p->r[a], *cols = &p->c[b];
@@ -247,7 +197,13 @@ static void load_window(piece *p, const char *plane, ptrdiff_t r0, ptrdiff_t c0)
     }
 }
 
-/* Taps of result phase (pr, pc); and their weights, of channel o, in order. */
+/* Where in the order of all taps those of result phase (pr, pc) begin. */
+static ptrdiff_t order_of(const job *j, ptrdiff_t pr, ptrdiff_t pc) {
+    const ptrdiff_t *r = j->r.first + pr;
+    return r[0] * j->c.taps + (r[1] - r[0]) * j->c.first[pc];
+}
+
+/* Taps of result phase (pr, pc). */
 static fnn_depthwise_taps taps_of(const piece *p, ptrdiff_t pr, ptrdiff_t pc) {
     const job *j = p->j;
     const axis *r = &j->r, *c = &j->c;
@@ -258,7 +214,7 @@ static fnn_depthwise_taps taps_of(const piece *p, ptrdiff_t pr, ptrdiff_t pc) {
         .nv = c->first[pc + 1] - c->first[pc],
         .row_at = r->at + r->first[pr],
         .col_at = c->at + c->first[pc],
-        .w = p->order,
+        .w = p->order + order_of(j, pr, pc) * j->size,
         .near = true,
         .first = true,
     };
@@ -268,19 +224,16 @@ static fnn_depthwise_taps taps_of(const piece *p, ptrdiff_t pr, ptrdiff_t pc) {
     return t;
 }
 
-static void order_weights(const piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o) {
+/* The weights of channel o in the order of all phases' taps. */
+static void order_weights(const piece *p, ptrdiff_t o) {
     const job *j = p->j;
-    const axis *r = &j->r, *c = &j->c;
-    const char *w = j->b + o * j->taps * j->size;
-    char *to = p->order;
-    for (ptrdiff_t u = r->first[pr]; u < r->first[pr + 1]; u++) {
-        for (ptrdiff_t v = c->first[pc]; v < c->first[pc + 1]; v++, to += j->size) {
-            const char *from = w + (r->tap[u] * c->taps + c->tap[v]) * j->size;
-            if (j->size == 4) {
-                memcpy(to, from, 4);
-            } else {
-                memcpy(to, from, 8);
-            }
+    const void *from = j->b + o * j->taps * j->size;
+    void *to = p->order;
+    for (ptrdiff_t k = 0; k < j->taps; k++) {
+        if (j->size == 4) {
+            ((float *)to)[k] = ((const float *)from)[j->order_at[k]];
+        } else {
+            ((double *)to)[k] = ((const double *)from)[j->order_at[k]];
         }
     }
 }
@@ -297,6 +250,11 @@ static void set_epilogue(const job *j, fnn_depthwise_taps *t, ptrdiff_t channel,
     t->residual = AT(e->residual, at);
 #undef AT
     t->act = e->act;
+}
+
+/* What follows part k of p. */
+static fnn_fetch part_after(const char *p, ptrdiff_t length, int64_t k) {
+    return (fnn_fetch){p + (k + 1) * length, length};
 }
 
 /* ---- where a unit lies ------------------------------------------------------------ */
@@ -360,20 +318,22 @@ static void forward(const job *j, piece *p, int64_t lo, int64_t hi) {
         t.rows = fnn_min64(j->r.tile, g->oh - r0);
         t.cols = fnn_min64(j->c.tile, g->ow - c0);
         t.y = j->result + y * j->size;
+        const fnn_fetch next[2] = {part_after(j->a, j->x_part, unit),
+                                   part_after(j->result, j->y_part, unit)};
         set_epilogue(j, &t, o, y);
-        fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+        fnn_k->depthwise[FNN_F64(g->dtype)](&t, j->fetch ? next : NULL);
     }
 }
 
 /* ---- the input gradient ----------------------------------------------------------- */
 
 /* A phase of the tile's result, into parts or, where columns have no phases, in place. */
-static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdiff_t m,
-                        ptrdiff_t rows, ptrdiff_t c0, ptrdiff_t at) {
+static void input_phase(piece *p, const fnn_depthwise_taps *only, ptrdiff_t pr,
+                        ptrdiff_t pc, ptrdiff_t o, ptrdiff_t m, ptrdiff_t rows,
+                        ptrdiff_t c0, ptrdiff_t at, const fnn_fetch *next) {
     const job *j = p->j;
     const fnn_conv_args *g = j->g;
-    fnn_depthwise_taps t = taps_of(p, pr, pc);
-    order_weights(p, pr, pc, o);
+    fnn_depthwise_taps t = only != NULL ? *only : taps_of(p, pr, pc);
     t.first = m == 0;
     t.rows = rows;
     if (j->c.results == 1) {
@@ -388,12 +348,13 @@ static void input_phase(piece *p, ptrdiff_t pr, ptrdiff_t pc, ptrdiff_t o, ptrdi
         t.y_row = j->c.results * t.cols;
         t.y = p->parts + pc * t.cols * j->size;
     }
-    fnn_k->depthwise[FNN_F64(g->dtype)](&t);
+    fnn_k->depthwise[FNN_F64(g->dtype)](&t, next);
 }
 
-/* Rows of phase pr of a tile's result that there are; where they begin is `to`. */
-static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
-                       ptrdiff_t to) {
+/* Rows of phase pr of a tile's result that there are; where they begin is `to`. `only`: the
+ * taps, where there is one phase. */
+static void input_rows(piece *p, const fnn_depthwise_taps *only, const place *at,
+                       ptrdiff_t pr, ptrdiff_t rows, ptrdiff_t to, fnn_fetch *next) {
     const job *j = p->j;
     const fnn_conv_args *g = j->g;
     const axis *c = &j->c;
@@ -403,9 +364,13 @@ static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
         const ptrdiff_t o = at->c * j->multiplier + m;
         if (pr == 0 || j->multiplier > 1) { /* else it is there */
             load_window(p, j->a + (at->b * g->co + o) * y_plane * j->size, r0, c0);
+            order_weights(p, o);
         }
         for (ptrdiff_t pc = 0; pc < c->results; pc++) {
-            input_phase(p, pr, pc, o, m, rows, c0, to);
+            input_phase(p, only, pr, pc, o, m, rows, c0, to, next);
+            for (int k = 0; next != NULL && k < 2; k++) {
+                next[k].at += next[k].bytes;
+            }
         }
     }
     if (c->results > 1) {
@@ -426,21 +391,42 @@ static void input_rows(piece *p, const place *at, ptrdiff_t pr, ptrdiff_t rows,
 static void input(const job *j, piece *p, int64_t lo, int64_t hi) {
     const fnn_conv_args *g = j->g;
     const axis *r = &j->r;
+    const ptrdiff_t phases = r->results * j->c.results;
+    const ptrdiff_t calls = fnn_max64(1, phases * j->multiplier); /* of the kernel */
+    const fnn_depthwise_taps only = taps_of(p, 0, 0);
     place at = place_of(j, lo, 1);
     for (int64_t unit = lo; unit < hi; unit++, go_on(j, &at)) {
         const ptrdiff_t plane = (at.b * g->ci + at.c) * g->h * g->w;
         const ptrdiff_t top = at.r * r->tile * r->results; /* and rows of all phases */
         const ptrdiff_t height = fnn_min64(r->tile * r->results, g->h - top);
+        fnn_fetch next[2] = {part_after(j->a, j->y_part, unit),
+                             part_after(j->result, j->x_part, unit)};
+        next[0].bytes /= calls;
+        next[1].bytes /= calls;
         for (ptrdiff_t pr = 0; pr < r->results && pr < height; pr++) {
             const ptrdiff_t rows =
                 r->results == 1 ? height : (height - pr + r->results - 1) / r->results;
-            input_rows(p, &at, pr, rows,
-                       plane + (top + pr) * g->w + at.s * j->c.tile * j->c.results);
+            input_rows(p, phases == 1 ? &only : NULL, &at, pr, rows,
+                       plane + (top + pr) * g->w + at.s * j->c.tile * j->c.results,
+                       j->fetch ? next : NULL);
         }
     }
 }
 
 /* ---- the weight gradient ---------------------------------------------------------- */
+
+/* Of plane (b, c) tile `tile`; past the last one, the first of the plane that follows. */
+static fnn_fetch next_tile(const job *j, const char *p, ptrdiff_t channels,
+                           ptrdiff_t plane, ptrdiff_t b, ptrdiff_t c, ptrdiff_t tile) {
+    const ptrdiff_t tiles = j->r.tiles * j->c.tiles, length = plane / tiles;
+    if (tile == tiles) {
+        tile = 0;
+        c += b + 1 == j->g->n;
+        b = b + 1 == j->g->n ? 0 : b + 1;
+    }
+    const ptrdiff_t at = (b * channels + c) * plane + tile * length;
+    return (fnn_fetch){p + at * j->size, length * j->size};
+}
 
 /* Unit o. Images in their order, and the tiles of each. */
 static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
@@ -455,17 +441,24 @@ static void weight(const job *j, piece *p, int64_t lo, int64_t hi) {
         memset(p->sums, 0, (size_t)((end - o) * j->taps * FNN_ALIGN));
         for (ptrdiff_t b = 0; b < g->n; b++) {
             const char *x = j->a + (b * g->ci + c) * x_plane * j->size;
+            ptrdiff_t tile = 0;
             for (ptrdiff_t r0 = 0; r0 < g->oh; r0 += j->r.tile) {
                 for (ptrdiff_t c0 = 0; c0 < g->ow; c0 += j->c.tile) {
                     load_window(p, x, r0, c0);
+                    tile++;
                     t.rows = fnn_min64(j->r.tile, g->oh - r0);
                     t.cols = fnn_min64(j->c.tile, g->ow - c0);
                     for (ptrdiff_t k = o; k < end; k++) {
                         const ptrdiff_t at =
                             (b * g->co + k) * y_plane + r0 * g->ow + c0;
                         t.y = (char *)j->b + at * j->size;
+                        fnn_fetch next[2] = {{NULL, 0}, {NULL, 0}};
+                        if (j->fetch) {
+                            next[0] = next_tile(j, j->a, g->ci, x_plane, b, c, tile);
+                            next[1] = next_tile(j, j->b, g->co, y_plane, b, k, tile);
+                        }
                         fnn_k->depthwise_weight[f64](
-                            &t, p->sums + (k - o) * j->taps * FNN_ALIGN);
+                            &t, p->sums + (k - o) * j->taps * FNN_ALIGN, next);
                     }
                 }
             }
@@ -513,6 +506,9 @@ void fnn_depthwise_run(const fnn_conv_args *g, fnn_conv_direction way, const voi
     j.workspace = workspace;
     const bool back = way == FNN_CONV_INPUT;
     ptrdiff_t *rest = fill_tables(&j.r, back, g->top, j.row, workspace);
-    fill_tables(&j.c, back, g->left, 1, rest);
+    rest = fill_tables(&j.c, back, g->left, 1, rest);
+    if (back) {
+        fill_order(&j, rest);
+    }
     fnn_parallel_for(j.pieces, 1, run_pieces, &j);
 }

@@ -12,6 +12,36 @@
 #define DW_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
+/* ---- what is next ----------------------------------------------------------------- */
+
+/* Asked for all at once it would hold up what is read now. */
+#ifndef DW_FETCH
+#define DW_FETCH
+enum { DW_LINE = 64 }; /* bytes */
+typedef struct {
+    const char *at[2];
+    ptrdiff_t lines[2];
+} dw_fetch;
+
+/* In so many steps. */
+DW_INLINE dw_fetch dw_fetch_in(const fnn_fetch *next, ptrdiff_t steps) {
+    dw_fetch f = {{NULL, NULL}, {0, 0}};
+    for (int k = 0; next != NULL && k < 2; k++) {
+        f.at[k] = next[k].at;
+        f.lines[k] = (next[k].bytes + DW_LINE * steps - 1) / (DW_LINE * steps);
+    }
+    return f;
+}
+
+DW_INLINE void dw_fetch_step(dw_fetch *f) {
+    for (int k = 0; k < 2; k++) {
+        for (ptrdiff_t i = 0; i < f->lines[k]; i++, f->at[k] += DW_LINE) {
+            __builtin_prefetch(f->at[k], 0, 2);
+        }
+    }
+}
+#endif
+
 /* ---- the epilogue ----------------------------------------------------------------- */
 
 /* Sigmoid and its like follow in a pass of their own: they are long. */
@@ -196,7 +226,8 @@ DW_INLINE void FNN_NAME(depthwise_near)(const fnn_depthwise_taps *t, const T *x,
 #endif
 DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
                                        ptrdiff_t y, ptrdiff_t cols, const ptrdiff_t *n,
-                                       const bool first, const bool finish) {
+                                       dw_fetch *next, const bool first,
+                                       const bool finish) {
     const ptrdiff_t x_row = t->x_row, y_step = t->y_row;
     const ptrdiff_t c1 = t->col_at[1] - t->col_at[0], c2 = t->col_at[2] - t->col_at[0];
     const T *w = t->w, *row = x + t->row_at[0] + t->col_at[0];
@@ -227,6 +258,7 @@ DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
         const T *p = row + j;
         V l0, l1, l2;
         y = start + j;
+        dw_fetch_step(next);
         DW_START();
         ROW(), ADD_0(a0);
         ROW(), ADD_1(a0), ADD_0(a1);
@@ -250,12 +282,12 @@ DW_INLINE void FNN_NAME(depthwise_3x3)(const fnn_depthwise_taps *t, const T *x,
 
 /* Four rows of LANES columns and more. */
 DW_INLINE void FNN_NAME(depthwise_wide)(const fnn_depthwise_taps *t, const T *x,
-                                        ptrdiff_t y, const bool near, const bool first,
-                                        const bool finish) {
+                                        ptrdiff_t y, dw_fetch *next, const bool near,
+                                        const bool first, const bool finish) {
     const ptrdiff_t cols = t->cols;
     ptrdiff_t n[4] = {LANES, LANES, LANES, LANES};
     if (near && t->nu == 3 && t->nv == 3 && first) {
-        FNN_NAME(depthwise_3x3)(t, x, y, cols, n, first, finish);
+        FNN_NAME(depthwise_3x3)(t, x, y, cols, n, next, first, finish);
         return;
     }
     for (ptrdiff_t block = 0; block < cols; block += LANES) {
@@ -267,6 +299,7 @@ DW_INLINE void FNN_NAME(depthwise_wide)(const fnn_depthwise_taps *t, const T *x,
                 n[0] = n[1] = n[2] = n[3] = cols - j;
             }
         }
+        dw_fetch_step(next);
         if (near) {
             FNN_NAME(depthwise_near)(t, x + j, y + j, n, first, finish);
         } else {
@@ -278,8 +311,9 @@ DW_INLINE void FNN_NAME(depthwise_wide)(const fnn_depthwise_taps *t, const T *x,
 
 /* Four rows, from i on, of fewer columns. */
 DW_INLINE void FNN_NAME(depthwise_short)(const fnn_depthwise_taps *t, ptrdiff_t i,
-                                         ptrdiff_t over, const bool near,
-                                         const bool first, const bool finish) {
+                                         ptrdiff_t over, dw_fetch *next,
+                                         const bool near, const bool first,
+                                         const bool finish) {
     const T *x = (const T *)t->x + i * t->x_row;
     const ptrdiff_t y = i * t->y_row;
     ptrdiff_t n[4];
@@ -288,8 +322,11 @@ DW_INLINE void FNN_NAME(depthwise_short)(const fnn_depthwise_taps *t, ptrdiff_t 
         n[r] = room < LANES ? room : LANES;
     }
     if (near && t->nu == 3 && t->nv == 3) {
-        FNN_NAME(depthwise_3x3)(t, x, y, t->cols, n, first, finish);
-    } else if (near) {
+        FNN_NAME(depthwise_3x3)(t, x, y, t->cols, n, next, first, finish);
+        return;
+    }
+    dw_fetch_step(next);
+    if (near) {
         FNN_NAME(depthwise_near)(t, x, y, n, first, finish);
     } else {
         FNN_NAME(depthwise_4)(t, x, t->x_row, y, t->y_row, n, first, finish);
@@ -316,20 +353,23 @@ DW_INLINE void FNN_NAME(depthwise_row)(const fnn_depthwise_taps *t, ptrdiff_t i,
 
 /* Where chains start here, columns at the end of a row are computed twice rather than by a
  * mask, and so are rows rather than one by one. */
-DW_INLINE void FNN_NAME(depthwise_rows)(const fnn_depthwise_taps *t, const bool first,
+DW_INLINE void FNN_NAME(depthwise_rows)(const fnn_depthwise_taps *t,
+                                        const fnn_fetch *after, const bool first,
                                         const bool finish) {
     const ptrdiff_t rows = t->rows;
     const bool near = t->near && t->nu >= 3;
     /* What is past the end of a short row is the next one, written later. */
     const ptrdiff_t over = first && t->y_row == t->cols ? t->cols : 0;
+    dw_fetch next =
+        dw_fetch_in(after, (rows + 3) / 4 * ((t->cols + LANES - 1) / LANES));
     ptrdiff_t i = 0;
     while (i + 4 <= rows || (first && i < rows && rows > 4)) {
         i = i + 4 <= rows ? i : rows - 4;
         if (t->cols < LANES) {
-            FNN_NAME(depthwise_short)(t, i, over, near, first, finish);
+            FNN_NAME(depthwise_short)(t, i, over, &next, near, first, finish);
         } else {
             FNN_NAME(depthwise_wide)(t, (const T *)t->x + i * t->x_row, i * t->y_row,
-                                     near, first, finish);
+                                     &next, near, first, finish);
         }
         i += 4;
     }
@@ -338,14 +378,14 @@ DW_INLINE void FNN_NAME(depthwise_rows)(const fnn_depthwise_taps *t, const bool 
     }
 }
 
-static void FNN_NAME(depthwise)(const fnn_depthwise_taps *t) {
+static void FNN_NAME(depthwise)(const fnn_depthwise_taps *t, const fnn_fetch *next) {
     const bool finish = FNN_NAME(depthwise_finishes)(t);
     if (t->first && finish) {
-        FNN_NAME(depthwise_rows)(t, true, true);
+        FNN_NAME(depthwise_rows)(t, next, true, true);
     } else if (t->first) {
-        FNN_NAME(depthwise_rows)(t, true, false);
+        FNN_NAME(depthwise_rows)(t, next, true, false);
     } else {
-        FNN_NAME(depthwise_rows)(t, false, true); /* which may do nothing */
+        FNN_NAME(depthwise_rows)(t, next, false, true); /* which may do nothing */
     }
     if (t->act > FNN_ACT_RELU) {
         FNN_NAME(gemm_finish)(t->rows, t->cols, t->y, t->y_row, NULL, 0, NULL, t->act);
@@ -357,10 +397,11 @@ static void FNN_NAME(depthwise)(const fnn_depthwise_taps *t) {
 /* ---- the weight gradient ---------------------------------------------------------- */
 
 /* Down the rows of a block of columns: what is above and below in x stays in registers.
- * Three neighbouring rows of taps and nv columns, their sums in s. */
+ * Three neighbouring rows of taps and nv columns, their sums in s. A step of what is next
+ * for each row. */
 DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
                                         const ptrdiff_t *col_at, V *restrict s,
-                                        const int nv) {
+                                        dw_fetch *next, const int nv) {
     const ptrdiff_t c0 = col_at[0], c1 = nv > 1 ? col_at[1] : 0,
                     c2 = nv > 2 ? col_at[2] : 0, x_row = t->x_row;
 #define EACH(DO)  \
@@ -385,6 +426,7 @@ DW_INLINE void FNN_NAME(depthwise_down)(const fnn_depthwise_taps *t, const T *x,
         p += 2 * x_row;                                       \
         for (ptrdiff_t i = 0; i < t->rows; i++, p += x_row) { \
             const V gy = v_keep(LOAD(g));                     \
+            dw_fetch_step(next);                              \
             EACH(STEP)                                        \
             g += t->y_row;                                    \
         }                                                     \
@@ -455,17 +497,20 @@ DW_INLINE void FNN_NAME(depthwise_across)(const fnn_depthwise_taps *t,
     s[3] = a3;
 }
 
-static void FNN_NAME(depthwise_weight)(const fnn_depthwise_taps *t, void *into) {
+static void FNN_NAME(depthwise_weight)(const fnn_depthwise_taps *t, void *into,
+                                       const fnn_fetch *after) {
     const T *x = t->x;
     T *sums = into;
     const ptrdiff_t nu = t->nu, nv = t->nv, groups = t->near ? nu / 3 : 0;
+    dw_fetch next = dw_fetch_in(after, t->rows * ((t->cols + LANES - 1) / LANES));
     V s[9];
-#define DOWN(n)                                                             \
-    FNN_NAME(depthwise_down)(t, x + t->row_at[3 * k], t->col_at + v, s, n); \
-    for (ptrdiff_t i = 0; i < 3 * (n); i++) {                               \
-        T *to = sums + ((3 * k + i / (n)) * nv + v + i % (n)) * LANES;      \
-        v_store(to, v_add(v_load(to), s[i]));                               \
-    }                                                                       \
+#define DOWN(n)                                                                    \
+    FNN_NAME(depthwise_down)(t, x + t->row_at[3 * k], t->col_at + v, s, &next, n); \
+    next.lines[0] = next.lines[1] = 0; /* all is on its way */                     \
+    for (ptrdiff_t i = 0; i < 3 * (n); i++) {                                      \
+        T *to = sums + ((3 * k + i / (n)) * nv + v + i % (n)) * LANES;             \
+        v_store(to, v_add(v_load(to), s[i]));                                      \
+    }                                                                              \
     v += (n);
     for (ptrdiff_t k = 0; k < groups; k++) {
         ptrdiff_t v = 0;

@@ -110,7 +110,7 @@ FNN_INLINE void FNN_NAME(normalise_as)(const fnn_segments *s, const bool add,
                                        const int act, const bool stream) {
     const V center = v_set1((T)s->center), scale = v_set1((T)s->scale);
     const V shift = v_set1((T)s->shift);
-    const ptrdiff_t n = s->n, ahead = s->ahead;
+    const ptrdiff_t n = s->n, ahead = s->ahead, y_ahead = s->y_ahead;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         const T *x = (const T *)s->x + r * s->ld;
         const T *other = add ? (const T *)s->other + r * s->ld : NULL;
@@ -120,6 +120,9 @@ FNN_INLINE void FNN_NAME(normalise_as)(const fnn_segments *s, const bool add,
             const ptrdiff_t m = whole ? LANES : n - i;
             V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);
             __builtin_prefetch(x + i + ahead, 0, 2);
+            if (!stream) {
+                __builtin_prefetch(y + i + y_ahead, 1, 2);
+            }
             v = add ? v_add(v, FNN_GET(other, i, m, whole)) : v;
             v = act == FNN_ACT_RELU ? m_relu(v) : v;
             FNN_NAME(put_part)(y + i, v, m, whole, stream);
@@ -249,12 +252,12 @@ static void FNN_NAME(normalise_sums)(const fnn_segments *s, double *sums) {
 }
 
 /* While a row is written, a quarter of a row of what is summed next is fetched: more would
- * push out what is still to be read. */
+ * push out what is still to be read. Or, given y_ahead, what is written next alone. */
 FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
                                   const int act, const bool stream) {
     const V scale = v_set1((T)s->scale), weight = v_set1((T)s->weight);
     const V slope = v_set1((T)s->slope), offset = v_set1((T)s->offset);
-    const ptrdiff_t n = s->n;
+    const ptrdiff_t n = s->n, y_ahead = s->y_ahead;
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         const grad_row row = FNN_NAME(grad_row_of)(s, r);
         const ptrdiff_t next = r / 4 * s->ld + r % 4 * (n / 4) + s->ahead;
@@ -263,8 +266,12 @@ FNN_INLINE void FNN_NAME(grad_as)(const fnn_segments *s, const bool given,
         ptrdiff_t i = 0;
         for (; i + LANES <= n; i += LANES) {
             V d, g = FNN_NAME(passed)(&row, i, LANES, true, given, act, &d);
-            __builtin_prefetch(next_x + i / 4, 0, 2);
-            __builtin_prefetch(next_gy + i / 4, 0, 2);
+            if (stream || y_ahead == 0) {
+                __builtin_prefetch(next_x + i / 4, 0, 2);
+                __builtin_prefetch(next_gy + i / 4, 0, 2);
+            } else {
+                __builtin_prefetch(gx + i + y_ahead, 1, 2);
+            }
             V v = v_mul(v_fma(g, weight, v_fma(d, slope, offset)), scale);
             FNN_NAME(put_part)(gx + i, v, LANES, true, stream);
         }

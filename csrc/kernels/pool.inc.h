@@ -171,17 +171,16 @@ FNN_INLINE void FNN_NAME(max_across)(const fnn_pool *p, const bool tapped,
     }
 }
 
-/* Taps of a row, as whole numbers of their type. */
-FNN_INLINE void FNN_NAME(put_taps)(const fnn_pool *p, const T *found, ptrdiff_t row,
-                                   void *tap) {
-    const ptrdiff_t n = p->w.out;
+/* n taps from number `at` on, as whole numbers of their type. */
+FNN_INLINE void FNN_NAME(put_taps)(const fnn_pool *p, const T *found, ptrdiff_t at,
+                                   ptrdiff_t n, void *tap) {
     if (p->wide_taps) {
-        int32_t *to = (int32_t *)tap + row * n;
+        int32_t *to = (int32_t *)tap + at;
         for (ptrdiff_t i = 0; i < n; i++) {
             to[i] = (int32_t)found[i];
         }
     } else {
-        uint8_t *to = (uint8_t *)tap + row * n;
+        uint8_t *to = (uint8_t *)tap + at;
         for (ptrdiff_t i = 0; i < n; i++) {
             to[i] = (uint8_t)(int32_t)found[i];
         }
@@ -230,7 +229,7 @@ FNN_INLINE void FNN_NAME(max_rows)(const fnn_pool *p, const bool tapped, ptrdiff
             FNN_NAME(max_across)
             (p, tapped, span, down, down_taps, y_ + row * w->out, found);
             if (tapped) {
-                FNN_NAME(put_taps)(p, found, row, tap);
+                FNN_NAME(put_taps)(p, found, row * w->out, w->out, tap);
             }
             continue;
         }
@@ -272,13 +271,81 @@ FNN_INLINE void FNN_NAME(max_rows)(const fnn_pool *p, const bool tapped, ptrdiff
             }
         }
         if (tapped) {
-            FNN_NAME(put_taps)(p, found, row, tap);
+            FNN_NAME(put_taps)(p, found, row * w->out, w->out, tap);
+        }
+    }
+}
+
+/* Windows of 2x2 side by side, none of which leaves x: nothing is kept from row to row. */
+FNN_INLINE bool FNN_NAME(pool_pairs)(const fnn_axis *a) {
+    return a->kernel == 2 && a->stride == 2 && a->padding == 0 && a->dilation == 1 &&
+           !a->adaptive && 2 * a->out <= a->in;
+}
+
+/* The larger of each pair of n / 2, and which. */
+FNN_INLINE V FNN_NAME(pool_pair)(const bool tapped, const T *x, ptrdiff_t n, T first,
+                                 V *tap) {
+    V low, high;
+    if (n == 2 * LANES) {
+        low = v_load(x);
+        high = v_load(x + LANES);
+    } else {
+        low = v_loadn(x, n < LANES ? n : LANES);
+        high = n > LANES ? v_loadn(x + LANES, n - LANES) : v_zero();
+    }
+    V best = v_even(low, high);
+    *tap = v_set1(first);
+    FNN_NAME(pool_larger)(tapped, &best, tap, v_odd(low, high), v_set1(first + 1));
+    return best;
+}
+
+/* Taps of many rows are converted at once: rows may be short. */
+FNN_INLINE void FNN_NAME(max_pairs)(const fnn_pool *p, const bool tapped, ptrdiff_t lo,
+                                    ptrdiff_t hi, const T *x, T *y, void *tap) {
+    enum { ROOM = 512 };
+    T found[ROOM + LANES];
+    const fnn_axis *h = &p->h, *w = &p->w;
+    const ptrdiff_t n = w->out;
+    ptrdiff_t plane = lo / h->out, o = lo % h->out, count = 0;
+    for (ptrdiff_t row = lo; row < hi; row++, o++) {
+        if (o == h->out) {
+            o = 0;
+            plane++;
+        }
+        const T *from = x + (plane * h->in + 2 * o) * w->in;
+        for (ptrdiff_t k = 0; k < n; k += LANES) {
+            const ptrdiff_t m = n - k < LANES ? n - k : LANES, at = row * n + k;
+            V t, u, best = FNN_NAME(pool_pair)(tapped, from + 2 * k, 2 * m, 0, &t);
+            const V below =
+                FNN_NAME(pool_pair)(tapped, from + w->in + 2 * k, 2 * m, 2, &u);
+            FNN_NAME(pool_larger)(tapped, &best, &t, below, u);
+            if (m == LANES) {
+                v_store(y + at, best);
+            } else {
+                v_storen(y + at, best, m);
+            }
+            if (tapped) {
+                v_store(found + count, t);
+                count += m;
+                if (count > ROOM - LANES || at + m == hi * n) {
+                    FNN_NAME(put_taps)(p, found, at + m - count, count, tap);
+                    count = 0;
+                }
+            }
         }
     }
 }
 
 static void FNN_NAME(max_pool)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
                                const void *x, void *y, void *tap, void *scratch) {
+    if (FNN_NAME(pool_pairs)(&p->h) && FNN_NAME(pool_pairs)(&p->w)) {
+        if (tap != NULL) {
+            FNN_NAME(max_pairs)(p, true, lo, hi, x, y, tap);
+        } else {
+            FNN_NAME(max_pairs)(p, false, lo, hi, x, y, NULL);
+        }
+        return;
+    }
     if (tap != NULL) {
         FNN_NAME(max_rows)(p, true, lo, hi, x, y, tap, scratch);
     } else {
@@ -378,6 +445,68 @@ FNN_INLINE void FNN_NAME(max_scatter)(const fnn_pool *p, ptrdiff_t plane, ptrdif
     }
 }
 
+/* A row of gx where windows are pairs; taps: of the row of gy, beginning with `code`. */
+FNN_INLINE void FNN_NAME(max_unpair)(const fnn_pool *p, const T *gy, const T *taps,
+                                     T code, T *gx) {
+    const ptrdiff_t n = p->w.out;
+    for (ptrdiff_t k = 0; k < n; k += LANES) {
+        const ptrdiff_t m = n - k < LANES ? n - k : LANES;
+        const V g = m == LANES ? v_load(gy + k) : v_loadn(gy + k, m);
+        const V t = v_load(taps + k);
+        /* + 0, as sums are: no -0 */
+        const V left = v_add(v_zero(), v_sel(v_eq(t, v_set1(code)), g, v_zero()));
+        const V right = v_add(v_zero(), v_sel(v_eq(t, v_set1(code + 1)), g, v_zero()));
+        const V low = v_zip_low(left, right), high = v_zip_high(left, right);
+        if (m == LANES) {
+            v_store(gx + 2 * k, low);
+            v_store(gx + 2 * k + LANES, high);
+        } else {
+            v_storen(gx + 2 * k, low, 2 * m < LANES ? 2 * m : LANES);
+            v_storen(gx + 2 * k + LANES, high, 2 * m < LANES ? 0 : 2 * m - LANES);
+        }
+    }
+    for (ptrdiff_t k = 2 * n; k < p->w.in; k++) {
+        gx[k] = 0;
+    }
+}
+
+/* Taps of many rows are converted at once, as above. */
+FNN_INLINE void FNN_NAME(max_pairs_bwd)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
+                                        const T *gy, const uint8_t *tap, T *gx,
+                                        T *scratch) {
+    enum { ROOM = 512 };
+    T few[ROOM + LANES];
+    const ptrdiff_t n = p->w.out, in = p->w.in, rows = p->h.out;
+    T *const taps = n <= ROOM ? few : scratch;
+    const ptrdiff_t room = n <= ROOM ? ROOM : n;
+    ptrdiff_t plane = (hi - 1) / p->h.in, i = (hi - 1) % p->h.in;
+    const ptrdiff_t all = (plane * rows + (i / 2 < rows ? i / 2 + 1 : rows)) * n;
+    ptrdiff_t from = 0, end = 0; /* the taps that are converted */
+    plane = lo / p->h.in;
+    i = lo % p->h.in;
+    memset(taps, 0, (size_t)(room + LANES) * sizeof(T));
+    for (ptrdiff_t row = lo; row < hi; row++, i++) {
+        if (i == p->h.in) {
+            i = 0;
+            plane++;
+        }
+        const ptrdiff_t o = i >> 1, at = (plane * rows + o) * n;
+        if (o >= rows) {
+            memset(gx + row * in, 0, (size_t)in * sizeof(T));
+            continue;
+        }
+        if (at + n > end) {
+            from = at;
+            end = at + room < all ? at + room : all;
+            for (ptrdiff_t k = from; k < end; k++) {
+                taps[k - from] = (T)tap[k];
+            }
+        }
+        FNN_NAME(max_unpair)(p, gy + at, taps + at - from, (T)((i & 1) * 2),
+                             gx + row * in);
+    }
+}
+
 static void FNN_NAME(max_pool_bwd)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi,
                                    const void *gy_, const void *tap, void *gx_,
                                    void *scratch) {
@@ -390,6 +519,10 @@ static void FNN_NAME(max_pool_bwd)(const fnn_pool *p, ptrdiff_t lo, ptrdiff_t hi
     FNN_ROWS(phase, p->phases);
     FNN_ROWS(values, p->ring);
     FNN_ROWS(taps, p->ring);
+    if (FNN_NAME(pool_pairs)(h) && FNN_NAME(pool_pairs)(w)) {
+        FNN_NAME(max_pairs_bwd)(p, lo, hi, gy, tap, gx_, taps);
+        return;
+    }
     FNN_NAME(pool_term) *const terms = (void *)next;
     FNN_NAME(pool_span) *const span = (void *)next;
     const bool scatter = h->adaptive || FNN_NAME(pool_one_by_one)(p);

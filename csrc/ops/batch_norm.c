@@ -188,6 +188,7 @@ static void write_piece(const job *j, int64_t ch, int64_t p, fnn_norm_slope slop
     s.stream = j->stream;
     s.ahead = j->s; /* the next channel lies behind this one */
     if (j->gy == NULL) {
+        s.y_ahead = j->c * j->s;
         fnn_k->normalise[FNN_F64(j->dtype)](&s);
         return;
     }

@@ -13,6 +13,7 @@
 #define IMAGES 64 /* in a chunk of the gradients of weights */
 #define ROWS 8    /* that are normalised, or whose gradients are written, together */
 #define HALF_L1 16384
+#define Y_AHEAD 2048 /* elements from what is written to what is fetched, at most */
 
 typedef struct {
     int dtype;
@@ -74,6 +75,8 @@ static int64_t grain(int64_t elements) {
     return FNN_NORM_GRAIN / fnn_max64(1, elements) + 1;
 }
 
+static ptrdiff_t y_ahead(const job *j) { return fnn_min64(j->row, Y_AHEAD); }
+
 /* ---- forward ------------------------------------------------------------------------ */
 
 /* Of rows [lo, hi), at most ROWS. Their sums first: the square roots and divisions then
@@ -114,6 +117,7 @@ static void forward_row(const job *j, int64_t r) {
         s.scale = line.scale;
         s.shift = line.shift;
         s.stream = j->stream;
+        s.y_ahead = y_ahead(j);
         fnn_k->normalise[f64](&s);
     }
 }
@@ -229,7 +233,11 @@ static void backward_groups(void *context, int64_t lo, int64_t hi) {
         const double center = fnn_norm_round(mean, j->dtype);
         const int64_t first = r % j->groups * j->each;
         double total[2] = {0, 0}, *sums = j->partial + r * j->each * 2;
-        fnn_segments s = {.rows = 1, .n = j->s, .center = center, .ahead = j->row};
+        fnn_segments s = {.rows = 1,
+                          .n = j->s,
+                          .center = center,
+                          .ahead = j->row,
+                          .y_ahead = y_ahead(j)};
         for (int64_t k = 0; k < j->each; k++) {
             const ptrdiff_t at = (r * j->row + k * j->s) * j->size;
             const double w = fnn_norm_get(j->weight, j->dtype, first + k, 1);

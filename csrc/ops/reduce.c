@@ -144,11 +144,11 @@ static void reduce_columns(void *context, int64_t lo, int64_t hi) {
     }
 }
 
-static const char *kept_data(const fnn_tensor *kept, int64_t index) {
-    const char *x = kept->data;
-    for (int d = kept->ndim - 1; d >= 0; d--) {
-        x += index % kept->shape[d] * kept->stride[d] * fnn_dtype_size(kept->dtype);
-        index /= kept->shape[d];
+static const char *element_at(const fnn_tensor *t, int64_t index) {
+    const char *x = t->data;
+    for (int d = t->ndim - 1; d >= 0; d--) {
+        x += index % t->shape[d] * t->stride[d] * fnn_dtype_size(t->dtype);
+        index /= t->shape[d];
     }
     return x;
 }
@@ -165,17 +165,25 @@ static void reduce_stretch(const job *j, int64_t output, int64_t chunk, int64_t 
     const ptrdiff_t size = fnn_dtype_size(j->dtype);
     int64_t at = chunk * FNN_CHUNK;
     int64_t n = fnn_min64(chunks * FNN_CHUNK, j->length - at);
-    const char *data = kept_data(&j->kept, output);
+    const char *data = element_at(&j->kept, output);
     if (in_a_row(&j->reduced)) {
         reduce(j->op, n, data + at * size, y, step);
         return;
     }
-    fnn_tensor run = j->reduced;
-    run.data = (char *)data;
-    for (; n > 0; n -= FNN_CHUNK, at += FNN_CHUNK, y += step * size) {
-        const int64_t m = fnn_min64(n, FNN_CHUNK);
-        fnn_gather(buffer, j->dtype, &run, at, m);
-        reduce(j->op, m, buffer, y, 1);
+    fnn_tensor all = j->reduced;
+    all.data = (char *)data;
+    const int64_t run = all.stride[all.ndim - 1] == 1 ? all.shape[all.ndim - 1] : 0;
+    for (int64_t m; n > 0; n -= m, at += m, y += step * size) {
+        m = fnn_min64(n, FNN_CHUNK);
+        const int64_t left = run > 0 ? run - at % run : 0; /* side by side in memory */
+        if (left >= m) { /* as many chunks as lie there */
+            m = left >= n ? n : left / FNN_CHUNK * FNN_CHUNK;
+            reduce(j->op, m, element_at(&all, at), y, step);
+            y += (fnn_ceil_div(m, FNN_CHUNK) - 1) * step * size;
+        } else {
+            fnn_gather(buffer, j->dtype, &all, at, m);
+            reduce(j->op, m, buffer, y, 1);
+        }
     }
 }
 
@@ -355,7 +363,7 @@ static void find_arg(void *context, int64_t lo, int64_t hi) {
     bool in_place = j->kept.dtype == j->dtype && in_a_row(&j->reduced);
     for (int64_t i = lo; i < hi; i++) {
         fnn_tensor run = j->reduced;
-        run.data = (char *)kept_data(&j->kept, i);
+        run.data = (char *)element_at(&j->kept, i);
         int64_t index = 0;
         number best = {0}, here;
         for (int64_t pos = 0; pos < j->length; pos += FNN_CHUNK) {

@@ -13,6 +13,8 @@ _LAYERS: list[tuple[Any, tuple[Any, ...]]] = [
     ((2, 3, 7, 9), ((3, 3), (2, 2), (1, 1), (1, 1), False, False)),
     ((1, 2, 4, 5), ((2, 2), (2, 2), (0, 0), (1, 1), True, False)),
     ((2, 1, 6, 5), ((3, 2), (1, 1), (1, 1), (1, 2), False, False)),
+    ((2, 2, 4, 6), ((2, 2), (2, 2), (0, 0), (1, 1), False, False)),
+    ((1, 2, 5, 37), ((2, 2), (2, 2), (0, 0), (1, 1), False, False)),
     ((1, 9, 5), ((2, 5), (3, 3), (1, 2), (2, 1), True, False)),
     ((2, 2, 4, 37), ((1, 1), (1, 2), (0, 0), (1, 1), False, False)),
     ((3, 17), ((4,), (2,), (2,), (1,), True, False)),
@@ -29,6 +31,8 @@ _LAYERS: list[tuple[Any, tuple[Any, ...]]] = [
 _BIG = [
     ((5, 8, 40, 41), ((3, 3), (2, 2), (1, 1), (1, 1), False, False)),
     ((1, 3, 130, 129), ((3, 3), (1, 1), (1, 1), (1, 1), False, False)),
+    ((9, 7, 28, 29), ((2, 2), (2, 2), (0, 0), (1, 1), False, False)),
+    ((1, 3, 1101), ((2, 2), (2, 2), (0, 0), (1, 1), False, False)),
     ((20, 16, 13, 13), ((6, 6), (), (), (), False, True)),
 ]
 _TIES = np.array(
@@ -69,6 +73,7 @@ for _name in ("max_pool", "max_pool_values"):
             ),
             Sample((_TIES[None], *_LAYERS[0][1]), smooth=False, note="ties"),
             Sample((_TIES[None], *_LAYERS[1][1]), smooth=False, note="ties"),
+            Sample((_TIES[None], *_LAYERS[3][1]), smooth=False, note="ties"),
             Sample((_TIES[None], (2, 2), (), (), (), False, True), smooth=False),
             Sample((_TIES, (3,), (3,), (1,), (1,), True, False), smooth=False),
         ],

@@ -38,6 +38,8 @@ def reduction(name: str, make: Callable[..., Any], *, smooth: bool = True) -> No
             Sample((make(700, 130), (0,))),
             Sample((make(99, 1000),)),
             Sample((make(5, 70, 3, 90), (0, 2))),
+            Sample((make(5, 3, 600), (0, 2))),
+            Sample((make(12, 3, 30, 30), (0, 2, 3))),
         ],
         hostile=list(_reduction_hostile),
         rtol={"float32": 1e-6, "float64": 1e-14},
