@@ -1,6 +1,6 @@
 /* Convolution as a GEMM whose B is never made: weight (m, k) times patches (k, pixels),
  * k counting channels and, within one, taps. The weight gradient is in
- * implicit_weight.c.
+ * implicit_weight.c, few channels of results are in direct.c.
  *
  * Rows of results of all images are one long list, cut into bands. For a band, the
  * channels of some k-blocks are laid out in planes (planes.h); patches are packed from
@@ -158,59 +158,16 @@ static char *packed(const job *j, ptrdiff_t group, ptrdiff_t part, ptrdiff_t blo
            ((group * j->m_parts + part) * j->blocks + block) * j->block_bytes;
 }
 
-/* Rows of channels of x, each with its taps; those of one product are output channels, so
- * that memory jumps from one to the next. */
-static void pack_flipped(const job *j, ptrdiff_t m, ptrdiff_t k0, ptrdiff_t k,
-                         const char *weight, char *to) {
-    const fnn_walk *walk = &j->walk;
-    const ptrdiff_t area = j->g->kh * j->g->kw, channel = j->m * area;
-    const ptrdiff_t tiles = fnn_ceil_div(m, j->kernel->mr);
-    if (area == 1) {
-        j->kernel->pack_a(m, tiles, k, weight + k0 * channel * j->size, 1, channel, to);
-        return;
-    }
-    for (ptrdiff_t t = 0, i0 = 0; t < tiles; t++) {
-        const ptrdiff_t h = fnn_even_start(m, tiles, t + 1) - i0;
-        for (ptrdiff_t p = 0; p < k; p++) {
-            const ptrdiff_t c = (k0 + p) / walk->taps, tap = (k0 + p) % walk->taps;
-            const ptrdiff_t u = walk->u.first + tap / walk->v.count * walk->u.step;
-            const ptrdiff_t v = walk->v.first + tap % walk->v.count * walk->v.step;
-            const ptrdiff_t from = c * channel + i0 * area + u * j->g->kw + v;
-            if (j->size == 4) {
-                const float *w = (const float *)(const void *)weight + from;
-                float *y = (float *)(void *)to + i0 * k + p * h;
-                for (ptrdiff_t i = 0; i < h; i++) {
-                    y[i] = w[i * area];
-                }
-            } else {
-                const double *w = (const double *)(const void *)weight + from;
-                double *y = (double *)(void *)to + i0 * k + p * h;
-                for (ptrdiff_t i = 0; i < h; i++) {
-                    y[i] = w[i * area];
-                }
-            }
-        }
-        i0 += h;
-    }
-}
-
 static void pack_blocks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    const ptrdiff_t area = j->g->kh * j->g->kw;
     for (ptrdiff_t i = lo; i < hi; i++) {
         const ptrdiff_t block = i % j->blocks, part = i / j->blocks % j->m_parts;
         const ptrdiff_t group = i / j->blocks / j->m_parts;
         const ptrdiff_t m0 = fnn_even_start(j->m, j->m_parts, part);
         const ptrdiff_t m = fnn_even_start(j->m, j->m_parts, part + 1) - m0;
         const ptrdiff_t k0 = block * FNN_GEMM_KC, k = fnn_min64(j->k - k0, FNN_GEMM_KC);
-        char *to = packed(j, group, part, block);
-        if (j->way == FNN_CONV_FORWARD) {
-            const char *from = j->weight + ((group * j->m + m0) * j->k + k0) * j->size;
-            j->kernel->pack_a(m, fnn_ceil_div(m, j->kernel->mr), k, from, j->k, 1, to);
-        } else {
-            const ptrdiff_t first = group * j->walk.channels * j->m + m0;
-            pack_flipped(j, m, k0, k, j->weight + first * area * j->size, to);
-        }
+        fnn_walk_pack(&j->walk, j->g, j->way, group, m0, m, k0, k, j->weight,
+                      packed(j, group, part, block));
     }
 }
 
@@ -377,6 +334,9 @@ int64_t fnn_implicit_workspace(const fnn_conv_args *g, fnn_conv_direction way) {
     if (way == FNN_CONV_WEIGHT) {
         return fnn_implicit_weight_workspace(g);
     }
+    if (fnn_direct_pays(g, way)) {
+        return fnn_direct_workspace(g, way);
+    }
     int64_t bytes = 0;
     for (ptrdiff_t i = 0; i < fnn_walks(g, way); i++) {
         job j;
@@ -411,6 +371,10 @@ void fnn_implicit_run(const fnn_conv_args *g, fnn_conv_direction way, const void
                       const void *b, void *result, void *workspace) {
     if (way == FNN_CONV_WEIGHT) {
         fnn_implicit_weight(g, a, b, result, workspace);
+        return;
+    }
+    if (fnn_direct_pays(g, way)) {
+        fnn_direct_run(g, way, a, b, result, workspace);
         return;
     }
     const bool zeros = set_zeros(g, way, result);
