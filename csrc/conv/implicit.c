@@ -6,7 +6,9 @@
  * channels of some k-blocks are laid out in planes (planes.h); patches are packed from
  * there, a panel of pixels at a time, and meet all packed rows of the weight. Sums lie in
  * scratch until the last k-block, then the epilogue puts them where they belong. So every
- * stride, border, group and image size is one path, and a panel may span images.
+ * stride, border, group and image size is one path, and a panel may span images. With one
+ * tap and no border, rows of the source are rows of panels: the first tile packs them while
+ * it computes, and the next panel is fetched meanwhile.
  *
  * Each sum is what gemm.h promises: chains over k-blocks of FNN_GEMM_KC, added in order.
  */
@@ -179,17 +181,24 @@ typedef struct {
     ptrdiff_t *base, *length; /* of runs */
 } piece;
 
-/* All rows of the weight against one packed panel: sums[i * ld + l]. */
+/* All rows of the weight against a panel of n pixels: sums[i * ld + l]. from: where the
+ * panel is in the source, if the first tile makes it; else NULL. next: what is to be
+ * fetched meanwhile, rows as far apart, or NULL. */
 static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n,
-                      char *sums, ptrdiff_t ld) {
+                      char *sums, ptrdiff_t ld, const char *from, const char *next) {
     const ptrdiff_t tiles = fnn_ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
+    const ptrdiff_t channel = j->walk.h * j->walk.w;
+    if (next != NULL) { /* wherever lines begin: its last two, one before may be here */
+        next += FNN_ALIGN - j->size;
+    }
     fnn_tile t = {.k = fnn_min64(j->k - k0, FNN_GEMM_KC),
                   .n = n,
                   .a_row = 1,
-                  .b = x->panel,
-                  .b_k = fnn_round_up(n, j->kernel->lanes),
+                  .b = from != NULL ? from : x->panel,
+                  .b_k = from != NULL ? channel : fnn_round_up(n, j->kernel->lanes),
                   .b_col = 1,
+                  .panel = from != NULL ? x->panel : NULL,
                   .ldc = ld,
                   .first = block == 0,
                   .packed = true,
@@ -199,8 +208,12 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
         t.a = a + at * t.k * j->size;
         t.a_k = t.m;
         t.c = sums + at * ld * j->size;
-        t.ahead = t.b;
+        t.ahead = next != NULL ? next : t.b;
+        t.ahead_step = next != NULL ? channel : 0;
         j->kernel->tile(&t);
+        t.b = x->panel; /* the first tile has made it */
+        t.panel = NULL;
+        next = NULL;
         at += t.m;
     }
 }
@@ -255,6 +268,11 @@ static char *in_place(const job *j, const piece *x, const fnn_band *band,
     return j->y + (channel * area + at % area) * j->size;
 }
 
+/* What a product reads at a base. */
+static const char *number_at(const fnn_band *band, ptrdiff_t offset, ptrdiff_t base) {
+    return band->source + (offset + base) * band->walk->size;
+}
+
 static bool has_epilogue(const fnn_conv_epilogue *e) {
     return e->bias != NULL || e->scale != NULL || e->residual != NULL ||
            e->act != FNN_ACT_NONE;
@@ -285,14 +303,26 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
             }
             char *there = in_place(j, x, &band, p, n);
             for (ptrdiff_t b = b0; b < b1; b++) {
-                pack.k = fnn_min64(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
-                pack.width = fnn_round_up(n, j->kernel->lanes);
-                pack.offset = offset + b * FNN_GEMM_KC;
-                pack.x = band.source;
-                pack.margin = band.margin > 0;
-                fnn_k->conv_pack[j->size == 8](&pack);
+                const char *from = NULL, *next = NULL;
+                if (walk->in_place && walk->taps == 1 && n == nr && pack.runs == 1) {
+                    from = number_at(&band, offset[b * FNN_GEMM_KC], *x->base);
+                    if (b + 1 < b1) {
+                        next =
+                            number_at(&band, offset[(b + 1) * FNN_GEMM_KC], *x->base);
+                    } else if (p + 2 * nr <= pixels) {
+                        next =
+                            number_at(&band, offset[b0 * FNN_GEMM_KC], *x->base + nr);
+                    }
+                } else {
+                    pack.k = fnn_min64(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
+                    pack.width = fnn_round_up(n, j->kernel->lanes);
+                    pack.offset = offset + b * FNN_GEMM_KC;
+                    pack.x = band.source;
+                    pack.margin = band.margin > 0;
+                    fnn_k->conv_pack[j->size == 8](&pack);
+                }
                 run_tiles(j, x, b, n, there == NULL ? sums : there,
-                          there == NULL ? nr : walk->out_image);
+                          there == NULL ? nr : walk->out_image, from, next);
             }
             if (b1 == j->blocks && (there == NULL || has_epilogue(&j->g->epilogue))) {
                 finish(j, x, &band, p, n, there == NULL ? sums : NULL);
