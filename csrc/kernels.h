@@ -352,6 +352,20 @@ typedef struct {
 } fnn_conv_rows;
 typedef void (*fnn_conv_rows_fn)(const fnn_conv_rows *t);
 
+/* c[i * ldc + v * LANES + l] (+)= sum over p < k, in order, of a[p * m + i] x[offset[p] +
+ * base[v] + l], i < m <= mr, v < vectors, which is a multiple of FNN_CONV_GROUP: B is read
+ * in place, by whole vectors. `first` stores the sum, else it is added. */
+#define FNN_CONV_GROUP 4
+typedef struct {
+    ptrdiff_t m, k, vectors;
+    const void *a, *x;
+    const ptrdiff_t *offset, *base;
+    void *c;
+    ptrdiff_t ldc;
+    bool first;
+} fnn_conv_direct;
+typedef void (*fnn_conv_direct_fn)(const fnn_conv_direct *t);
+
 typedef struct {
     fnn_tile_fn tile;
     fnn_gemv_fn gemv;

@@ -1,12 +1,14 @@
 /* Convolution as a GEMM whose B is never made: weight (m, k) times patches (k, pixels),
  * k counting channels and, within one, taps. The weight gradient is in
- * implicit_weight.c.
+ * implicit_weight.c, few channels of results are in direct.c.
  *
  * Rows of results of all images are one long list, cut into bands. For a band, the
  * channels of some k-blocks are laid out in planes (planes.h); patches are packed from
  * there, a panel of pixels at a time, and meet all packed rows of the weight. Sums lie in
  * scratch until the last k-block, then the epilogue puts them where they belong. So every
- * stride, border, group and image size is one path, and a panel may span images.
+ * stride, border, group and image size is one path, and a panel may span images. With one
+ * tap and no border, rows of the source are rows of panels: the first tile packs them while
+ * it computes, and the next panel is fetched meanwhile.
  *
  * Each sum is what gemm.h promises: chains over k-blocks of FNN_GEMM_KC, added in order.
  */
@@ -158,59 +160,16 @@ static char *packed(const job *j, ptrdiff_t group, ptrdiff_t part, ptrdiff_t blo
            ((group * j->m_parts + part) * j->blocks + block) * j->block_bytes;
 }
 
-/* Rows of channels of x, each with its taps; those of one product are output channels, so
- * that memory jumps from one to the next. */
-static void pack_flipped(const job *j, ptrdiff_t m, ptrdiff_t k0, ptrdiff_t k,
-                         const char *weight, char *to) {
-    const fnn_walk *walk = &j->walk;
-    const ptrdiff_t area = j->g->kh * j->g->kw, channel = j->m * area;
-    const ptrdiff_t tiles = fnn_ceil_div(m, j->kernel->mr);
-    if (area == 1) {
-        j->kernel->pack_a(m, tiles, k, weight + k0 * channel * j->size, 1, channel, to);
-        return;
-    }
-    for (ptrdiff_t t = 0, i0 = 0; t < tiles; t++) {
-        const ptrdiff_t h = fnn_even_start(m, tiles, t + 1) - i0;
-        for (ptrdiff_t p = 0; p < k; p++) {
-            const ptrdiff_t c = (k0 + p) / walk->taps, tap = (k0 + p) % walk->taps;
-            const ptrdiff_t u = walk->u.first + tap / walk->v.count * walk->u.step;
-            const ptrdiff_t v = walk->v.first + tap % walk->v.count * walk->v.step;
-            const ptrdiff_t from = c * channel + i0 * area + u * j->g->kw + v;
-            if (j->size == 4) {
-                const float *w = (const float *)(const void *)weight + from;
-                float *y = (float *)(void *)to + i0 * k + p * h;
-                for (ptrdiff_t i = 0; i < h; i++) {
-                    y[i] = w[i * area];
-                }
-            } else {
-                const double *w = (const double *)(const void *)weight + from;
-                double *y = (double *)(void *)to + i0 * k + p * h;
-                for (ptrdiff_t i = 0; i < h; i++) {
-                    y[i] = w[i * area];
-                }
-            }
-        }
-        i0 += h;
-    }
-}
-
 static void pack_blocks(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    const ptrdiff_t area = j->g->kh * j->g->kw;
     for (ptrdiff_t i = lo; i < hi; i++) {
         const ptrdiff_t block = i % j->blocks, part = i / j->blocks % j->m_parts;
         const ptrdiff_t group = i / j->blocks / j->m_parts;
         const ptrdiff_t m0 = fnn_even_start(j->m, j->m_parts, part);
         const ptrdiff_t m = fnn_even_start(j->m, j->m_parts, part + 1) - m0;
         const ptrdiff_t k0 = block * FNN_GEMM_KC, k = fnn_min64(j->k - k0, FNN_GEMM_KC);
-        char *to = packed(j, group, part, block);
-        if (j->way == FNN_CONV_FORWARD) {
-            const char *from = j->weight + ((group * j->m + m0) * j->k + k0) * j->size;
-            j->kernel->pack_a(m, fnn_ceil_div(m, j->kernel->mr), k, from, j->k, 1, to);
-        } else {
-            const ptrdiff_t first = group * j->walk.channels * j->m + m0;
-            pack_flipped(j, m, k0, k, j->weight + first * area * j->size, to);
-        }
+        fnn_walk_pack(&j->walk, j->g, j->way, group, m0, m, k0, k, j->weight,
+                      packed(j, group, part, block));
     }
 }
 
@@ -222,17 +181,24 @@ typedef struct {
     ptrdiff_t *base, *length; /* of runs */
 } piece;
 
-/* All rows of the weight against one packed panel: sums[i * ld + l]. */
+/* All rows of the weight against a panel of n pixels: sums[i * ld + l]. from: where the
+ * panel is in the source, if the first tile makes it; else NULL. next: what is to be
+ * fetched meanwhile, rows as far apart, or NULL. */
 static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n,
-                      char *sums, ptrdiff_t ld) {
+                      char *sums, ptrdiff_t ld, const char *from, const char *next) {
     const ptrdiff_t tiles = fnn_ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
+    const ptrdiff_t channel = j->walk.h * j->walk.w;
+    if (next != NULL) { /* wherever lines begin: its last two, one before may be here */
+        next += FNN_ALIGN - j->size;
+    }
     fnn_tile t = {.k = fnn_min64(j->k - k0, FNN_GEMM_KC),
                   .n = n,
                   .a_row = 1,
-                  .b = x->panel,
-                  .b_k = fnn_round_up(n, j->kernel->lanes),
+                  .b = from != NULL ? from : x->panel,
+                  .b_k = from != NULL ? channel : fnn_round_up(n, j->kernel->lanes),
                   .b_col = 1,
+                  .panel = from != NULL ? x->panel : NULL,
                   .ldc = ld,
                   .first = block == 0,
                   .packed = true,
@@ -242,8 +208,12 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
         t.a = a + at * t.k * j->size;
         t.a_k = t.m;
         t.c = sums + at * ld * j->size;
-        t.ahead = t.b;
+        t.ahead = next != NULL ? next : t.b;
+        t.ahead_step = next != NULL ? channel : 0;
         j->kernel->tile(&t);
+        t.b = x->panel; /* the first tile has made it */
+        t.panel = NULL;
+        next = NULL;
         at += t.m;
     }
 }
@@ -298,6 +268,11 @@ static char *in_place(const job *j, const piece *x, const fnn_band *band,
     return j->y + (channel * area + at % area) * j->size;
 }
 
+/* What a product reads at a base. */
+static const char *number_at(const fnn_band *band, ptrdiff_t offset, ptrdiff_t base) {
+    return band->source + (offset + base) * band->walk->size;
+}
+
 static bool has_epilogue(const fnn_conv_epilogue *e) {
     return e->bias != NULL || e->scale != NULL || e->residual != NULL ||
            e->act != FNN_ACT_NONE;
@@ -328,14 +303,26 @@ static void run_band(const job *j, const piece *x, ptrdiff_t first, ptrdiff_t ro
             }
             char *there = in_place(j, x, &band, p, n);
             for (ptrdiff_t b = b0; b < b1; b++) {
-                pack.k = fnn_min64(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
-                pack.width = fnn_round_up(n, j->kernel->lanes);
-                pack.offset = offset + b * FNN_GEMM_KC;
-                pack.x = band.source;
-                pack.margin = band.margin > 0;
-                fnn_k->conv_pack[j->size == 8](&pack);
+                const char *from = NULL, *next = NULL;
+                if (walk->in_place && walk->taps == 1 && n == nr && pack.runs == 1) {
+                    from = number_at(&band, offset[b * FNN_GEMM_KC], *x->base);
+                    if (b + 1 < b1) {
+                        next =
+                            number_at(&band, offset[(b + 1) * FNN_GEMM_KC], *x->base);
+                    } else if (p + 2 * nr <= pixels) {
+                        next =
+                            number_at(&band, offset[b0 * FNN_GEMM_KC], *x->base + nr);
+                    }
+                } else {
+                    pack.k = fnn_min64(j->k - b * FNN_GEMM_KC, FNN_GEMM_KC);
+                    pack.width = fnn_round_up(n, j->kernel->lanes);
+                    pack.offset = offset + b * FNN_GEMM_KC;
+                    pack.x = band.source;
+                    pack.margin = band.margin > 0;
+                    fnn_k->conv_pack[j->size == 8](&pack);
+                }
                 run_tiles(j, x, b, n, there == NULL ? sums : there,
-                          there == NULL ? nr : walk->out_image);
+                          there == NULL ? nr : walk->out_image, from, next);
             }
             if (b1 == j->blocks && (there == NULL || has_epilogue(&j->g->epilogue))) {
                 finish(j, x, &band, p, n, there == NULL ? sums : NULL);
@@ -377,6 +364,9 @@ int64_t fnn_implicit_workspace(const fnn_conv_args *g, fnn_conv_direction way) {
     if (way == FNN_CONV_WEIGHT) {
         return fnn_implicit_weight_workspace(g);
     }
+    if (fnn_direct_pays(g, way)) {
+        return fnn_direct_workspace(g, way);
+    }
     int64_t bytes = 0;
     for (ptrdiff_t i = 0; i < fnn_walks(g, way); i++) {
         job j;
@@ -411,6 +401,10 @@ void fnn_implicit_run(const fnn_conv_args *g, fnn_conv_direction way, const void
                       const void *b, void *result, void *workspace) {
     if (way == FNN_CONV_WEIGHT) {
         fnn_implicit_weight(g, a, b, result, workspace);
+        return;
+    }
+    if (fnn_direct_pays(g, way)) {
+        fnn_direct_run(g, way, a, b, result, workspace);
         return;
     }
     const bool zeros = set_zeros(g, way, result);

@@ -6,7 +6,10 @@
  * are added in order, so threads share channels and taps, never pixels. gy is packed
  * with its channels as columns; patches are the rows of the tile, and a row of a tile may
  * lie anywhere: they are read from the planes as they are. The sum, (k, co), is turned
- * round at the end. */
+ * round at the end.
+ *
+ * With one tap and fewer channels of x than of gy it is x that is packed, and channels of
+ * gy are the rows: packing is what costs. Each sum is the same. */
 #include "conv/planes.h"
 #include "gemm/blocking.h"
 #include "gemm/gemm.h"
@@ -16,9 +19,11 @@ typedef struct {
     fnn_walk walk;
     const fnn_gemm_tile *kernel;
     ptrdiff_t size, nr;
-    ptrdiff_t channels, co;     /* of a group */
-    ptrdiff_t c_parts, o_parts; /* pieces of them */
-    ptrdiff_t c_most, o_most;
+    ptrdiff_t channels, co; /* of a group */
+    bool turned;            /* rows are channels of gy */
+    /* Channels that are rows, `taps` of them each, and that are columns; pieces of them. */
+    ptrdiff_t row_channels, taps, cols;
+    ptrdiff_t row_parts, col_parts, row_most, col_most;
     ptrdiff_t together, per_image,
         per_row;           /* images a block, or blocks an image or row */
     ptrdiff_t bands, band; /* of rows: how many, and of how many at most */
@@ -47,24 +52,23 @@ static void choose_blocks(job *j) {
     }
 }
 
-/* Pieces of channels of x and of gy, so that the largest has the least to compute and
- * pack. */
+/* Pieces of rows and of columns, so that the largest has the least to compute and pack. */
 static void cut(job *j, ptrdiff_t parts) {
     double best = INFINITY;
-    const ptrdiff_t panels = fnn_ceil_div(j->co, j->nr);
-    for (ptrdiff_t o = 1; o <= fnn_min64(parts, panels); o++) {
-        const ptrdiff_t c = fnn_min64(fnn_ceil_div(parts, o), j->channels);
-        const double m = (double)(fnn_ceil_div(j->channels, c) * j->walk.taps);
-        const double n = (double)(fnn_ceil_div(panels, o) * j->nr);
+    const ptrdiff_t panels = fnn_ceil_div(j->cols, j->nr);
+    for (ptrdiff_t c = 1; c <= fnn_min64(parts, panels); c++) {
+        const ptrdiff_t r = fnn_min64(fnn_ceil_div(parts, c), j->row_channels);
+        const double m = (double)(fnn_ceil_div(j->row_channels, r) * j->taps);
+        const double n = (double)(fnn_ceil_div(panels, c) * j->nr);
         const double cost = m * n + 24 * n + 4 * m;
         if (cost < best) {
             best = cost;
-            j->o_parts = o;
-            j->c_parts = c;
+            j->col_parts = c;
+            j->row_parts = r;
         }
     }
-    j->c_most = fnn_ceil_div(j->channels, j->c_parts);
-    j->o_most = fnn_min64(j->co, fnn_ceil_div(panels, j->o_parts) * j->nr);
+    j->row_most = fnn_ceil_div(j->row_channels, j->row_parts);
+    j->col_most = fnn_min64(j->cols, fnn_ceil_div(panels, j->col_parts) * j->nr);
 }
 
 static bool plan(job *j, const fnn_conv_args *g) {
@@ -79,24 +83,29 @@ static bool plan(job *j, const fnn_conv_args *g) {
         return false;
     }
     choose_blocks(j);
+    j->turned = walk->taps == 1 && j->channels < j->co;
+    j->row_channels = j->turned ? j->co : j->channels;
+    j->cols = j->turned ? j->channels : j->co;
+    j->taps = j->turned ? 1 : walk->taps;
     const double work = (double)g->ci * (double)walk->taps * (double)j->co *
                         (double)(walk->images * walk->rows) * (double)walk->cols;
     const ptrdiff_t threads = g->threads > 0 ? g->threads : fnn_num_threads();
     j->workers = work < FNN_GEMM_SERIAL ? 1 : threads;
     cut(j, fnn_ceil_div(j->workers, g->groups));
-    j->workers = fnn_min64(j->workers, g->groups * j->c_parts * j->o_parts);
+    j->workers = fnn_min64(j->workers, g->groups * j->row_parts * j->col_parts);
 
     const ptrdiff_t block = fnn_min64(j->band * walk->cols, FNN_GEMM_KC);
-    const ptrdiff_t cols = fnn_round_up(j->o_most, j->nr);
+    const ptrdiff_t cols = fnn_round_up(j->col_most, j->nr);
+    const ptrdiff_t channels = j->turned ? j->col_most : j->row_most;
     j->planes_bytes = fnn_round_up(
-        fnn_band_channel(walk, j->band) * j->c_most * j->size + FNN_CONV_MARGIN,
+        fnn_band_channel(walk, j->band) * channels * j->size + FNN_CONV_MARGIN,
         FNN_ALIGN);
     j->panel_bytes = fnn_round_up(block * j->nr * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
-    j->sums_bytes = fnn_round_up(j->c_most * walk->taps * cols * j->size, FNN_ALIGN);
+    j->sums_bytes = fnn_round_up(j->row_most * j->taps * cols * j->size, FNN_ALIGN);
     j->slice = j->planes_bytes + j->panel_bytes + j->sums_bytes +
                fnn_round_up(2 * block * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
-    j->slices_at = fnn_round_up(j->channels * walk->taps * (ptrdiff_t)sizeof(ptrdiff_t),
-                                FNN_ALIGN);
+    j->slices_at = fnn_round_up(
+        j->row_channels * j->taps * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
     j->bytes = j->slices_at + j->workers * j->slice;
     return true;
 }
@@ -104,59 +113,93 @@ static bool plan(job *j, const fnn_conv_args *g) {
 /* ---- one piece ------------------------------------------------------------------ */
 
 typedef struct {
-    ptrdiff_t group, c0, c1, o0, o1;
-    ptrdiff_t ld; /* of the sums, (channels and taps, o1 - o0) */
+    ptrdiff_t group, r0, r1, n0, n1; /* channels of rows and columns */
+    ptrdiff_t ld;                    /* of the sums */
     char *planes, *panel, *sums;
     ptrdiff_t *base, *length;
 } piece;
 
-/* gy of channels [o, o + n) at the pixels [pixel, pixel + count) of a band: a panel. */
-static void pack_panel(const job *j, const piece *x, const fnn_band *band, ptrdiff_t o,
-                       ptrdiff_t n, ptrdiff_t pixel, ptrdiff_t count) {
-    const ptrdiff_t area = j->walk.out_image, width = fnn_round_up(n, j->kernel->lanes);
-    ptrdiff_t at =
-        band->first * j->walk.cols + pixel; /* among the pixels of all images */
-    char *to = x->panel;
-    while (count > 0) {
+/* gy of the pixels [pixel, pixel + count) of a band, image by image: where each run begins
+ * for the group's first channel, and its length. Returns how many runs there are. */
+static ptrdiff_t gy_runs(const job *j, const piece *x, const fnn_band *band,
+                         ptrdiff_t pixel, ptrdiff_t count, ptrdiff_t *base,
+                         ptrdiff_t *length) {
+    const ptrdiff_t area = j->walk.out_image;
+    ptrdiff_t runs = 0, at = band->first * j->walk.cols + pixel;
+    for (; count > 0; runs++) {
         const ptrdiff_t image = at / area, first = at % area;
-        const ptrdiff_t k = fnn_min64(count, area - first);
-        const ptrdiff_t channel = image * j->g->co + x->group * j->co + o;
-        j->kernel->pack_b(n, k, j->gy + (channel * area + first) * j->size, 1, area,
+        base[runs] = (image * j->g->co + x->group * j->co) * area + first;
+        length[runs] = fnn_min64(count, area - first);
+        at += length[runs];
+        count -= length[runs];
+    }
+    return runs;
+}
+
+/* Columns [c, c + n) at the pixels of the runs: a panel. */
+static void pack_panel(const job *j, const piece *x, const char *source,
+                       ptrdiff_t channel, ptrdiff_t c, ptrdiff_t n, ptrdiff_t runs) {
+    char *to = x->panel;
+    for (ptrdiff_t r = 0; r < runs; r++) {
+        j->kernel->pack_b(n, x->length[r],
+                          source + (c * channel + x->base[r]) * j->size, 1, channel,
                           to);
-        to += k * width * j->size;
-        at += k;
-        count -= k;
+        to += x->length[r] * fnn_round_up(n, j->kernel->lanes) * j->size;
     }
 }
 
 static void run_block(const job *j, const piece *x, const fnn_band *band, bool first,
                       ptrdiff_t pixel, ptrdiff_t count) {
-    const ptrdiff_t rows = (x->c1 - x->c0) * j->walk.taps;
+    const ptrdiff_t rows = (x->r1 - x->r0) * j->taps;
     const ptrdiff_t tiles = fnn_ceil_div(rows, j->kernel->mr);
     const ptrdiff_t *offset = (const ptrdiff_t *)(const void *)j->workspace;
-    fnn_conv_rows t = {.runs = fnn_band_runs(band, pixel, count, x->base, x->length),
-                       .base = x->base,
+    fnn_conv_rows t = {.base = x->base,
                        .length = x->length,
-                       .x = band->source,
+                       .x = j->turned ? j->gy : band->source,
                        .b = x->panel,
                        .ldc = x->ld,
                        .first = first};
-    for (ptrdiff_t o = x->o0; o < x->o1; o += j->nr) {
-        t.n = fnn_min64(x->o1 - o, j->nr);
-        pack_panel(j, x, band, o, t.n, pixel, count);
+    for (ptrdiff_t c = x->n0; c < x->n1; c += j->nr) {
+        t.n = fnn_min64(x->n1 - c, j->nr);
+        if (j->turned) {
+            const ptrdiff_t runs =
+                fnn_band_runs(band, pixel, count, x->base, x->length);
+            pack_panel(j, x, band->source, band->channel, c, t.n, runs);
+            t.runs = gy_runs(j, x, band, pixel, count, x->base, x->length);
+        } else {
+            const ptrdiff_t runs =
+                gy_runs(j, x, band, pixel, count, x->base, x->length);
+            pack_panel(j, x, j->gy, j->walk.out_image, c, t.n, runs);
+            t.runs = fnn_band_runs(band, pixel, count, x->base, x->length);
+        }
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const ptrdiff_t row = fnn_even_start(rows, tiles, i);
             t.m = fnn_even_start(rows, tiles, i + 1) - row;
-            t.row = offset + x->c0 * j->walk.taps + row;
-            t.c = x->sums + (row * x->ld + o - x->o0) * j->size;
+            t.row = offset + x->r0 * j->taps + row;
+            t.c = x->sums + (row * x->ld + c - x->n0) * j->size;
             fnn_k->conv_rows[j->size == 8](&t);
         }
     }
 }
 
+/* The sums of a piece, rows and columns turned round if they are not yet. */
+static void put_sums(const job *j, const piece *x) {
+    const ptrdiff_t row = j->channels * j->walk.taps, n = x->n1 - x->n0;
+    if (!j->turned) {
+        fnn_k->transpose[j->size == 8](
+            n, (x->r1 - x->r0) * j->taps, x->sums, x->ld,
+            j->gw + ((x->group * j->co + x->n0) * row + x->r0 * j->taps) * j->size, row,
+            false);
+        return;
+    }
+    for (ptrdiff_t i = x->r0; i < x->r1; i++) {
+        memcpy(j->gw + ((x->group * j->co + i) * row + x->n0) * j->size,
+               x->sums + (i - x->r0) * x->ld * j->size, (size_t)(n * j->size));
+    }
+}
+
 static void run_piece(const job *j, const piece *x) {
     const fnn_walk *walk = &j->walk;
-    const ptrdiff_t row = j->channels * walk->taps;
     for (ptrdiff_t i = 0; i < j->bands; i++) {
         ptrdiff_t first, end;
         if (j->per_image > 1 || j->together == 1) {
@@ -170,8 +213,8 @@ static void run_piece(const job *j, const piece *x) {
                 fnn_min64(first + j->together * walk->rows, walk->images * walk->rows);
         }
         fnn_band band;
-        fnn_band_fill(&band, walk, first, end - first, j->band, j->x, x->group, x->c0,
-                      x->c1, x->planes);
+        fnn_band_fill(&band, walk, first, end - first, j->band, j->x, x->group,
+                      j->turned ? x->n0 : x->r0, j->turned ? x->n1 : x->r1, x->planes);
         const ptrdiff_t pixels = (end - first) * walk->cols;
         for (ptrdiff_t b = 0; b < j->per_row; b++) {
             const ptrdiff_t pixel = fnn_even_start(pixels, j->per_row, b);
@@ -179,16 +222,13 @@ static void run_piece(const job *j, const piece *x) {
                       fnn_even_start(pixels, j->per_row, b + 1) - pixel);
         }
     }
-    fnn_k->transpose[j->size == 8](
-        x->o1 - x->o0, (x->c1 - x->c0) * walk->taps, x->sums, x->ld,
-        j->gw + ((x->group * j->co + x->o0) * row + x->c0 * walk->taps) * j->size, row,
-        false);
+    put_sums(j, x);
 }
 
 static void run_workers(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
-    const ptrdiff_t panels = fnn_ceil_div(j->co, j->nr);
-    const ptrdiff_t pieces = j->g->groups * j->c_parts * j->o_parts;
+    const ptrdiff_t panels = fnn_ceil_div(j->cols, j->nr);
+    const ptrdiff_t pieces = j->g->groups * j->row_parts * j->col_parts;
     for (ptrdiff_t worker = lo; worker < hi; worker++) {
         piece x = {.planes = j->workspace + j->slices_at + worker * j->slice};
         x.panel = x.planes + j->planes_bytes;
@@ -199,13 +239,14 @@ static void run_workers(void *context, int64_t lo, int64_t hi) {
                          (ptrdiff_t)sizeof(ptrdiff_t);
         for (ptrdiff_t i = fnn_even_start(pieces, j->workers, worker);
              i < fnn_even_start(pieces, j->workers, worker + 1); i++) {
-            const ptrdiff_t c = i % j->c_parts, o = i / j->c_parts % j->o_parts;
-            x.group = i / j->c_parts / j->o_parts;
-            x.c0 = fnn_even_start(j->channels, j->c_parts, c);
-            x.c1 = fnn_even_start(j->channels, j->c_parts, c + 1);
-            x.o0 = fnn_even_start(panels, j->o_parts, o) * j->nr;
-            x.o1 = fnn_min64(j->co, fnn_even_start(panels, j->o_parts, o + 1) * j->nr);
-            x.ld = fnn_round_up(x.o1 - x.o0, j->nr);
+            const ptrdiff_t r = i % j->row_parts, c = i / j->row_parts % j->col_parts;
+            x.group = i / j->row_parts / j->col_parts;
+            x.r0 = fnn_even_start(j->row_channels, j->row_parts, r);
+            x.r1 = fnn_even_start(j->row_channels, j->row_parts, r + 1);
+            x.n0 = fnn_even_start(panels, j->col_parts, c) * j->nr;
+            x.n1 =
+                fnn_min64(j->cols, fnn_even_start(panels, j->col_parts, c + 1) * j->nr);
+            x.ld = fnn_round_up(x.n1 - x.n0, j->nr);
             run_piece(j, &x);
         }
     }
@@ -227,6 +268,13 @@ void fnn_implicit_weight(const fnn_conv_args *g, const void *x, const void *gy,
     j.gy = gy;
     j.gw = gw;
     j.workspace = workspace;
-    fnn_walk_offsets(&j.walk, j.band, workspace);
+    ptrdiff_t *offset = workspace; /* of rows */
+    if (j.turned) {
+        for (ptrdiff_t i = 0; i < j.co; i++) {
+            offset[i] = i * j.walk.out_image;
+        }
+    } else {
+        fnn_walk_offsets(&j.walk, j.band, offset);
+    }
     fnn_parallel_for(j.workers, 1, run_workers, &j);
 }

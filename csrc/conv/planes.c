@@ -100,6 +100,15 @@ static void walk_input(fnn_walk *walk, const fnn_conv_args *g, ptrdiff_t which) 
     walk->origin_w = walk->v.far - first_w;
 }
 
+/* What of planes follows from the size of results, where they begin and what is read. */
+static void shape_planes(fnn_walk *walk) {
+    walk->in_place = walk->split_h == 1 && walk->split_w == 1 && walk->origin_h <= 0 &&
+                     walk->origin_w <= 0 &&
+                     walk->rows + walk->deepest - walk->origin_h <= walk->h &&
+                     walk->cols + walk->rightmost - walk->origin_w <= walk->w;
+    walk->pitch = walk->in_place ? walk->w : walk->cols + walk->rightmost;
+}
+
 void fnn_walk_set(fnn_walk *walk, const fnn_conv_args *g, fnn_conv_direction way,
                   ptrdiff_t which) {
     *walk = (fnn_walk){.size = g->dtype == FNN_FLOAT64 ? 8 : 4};
@@ -112,11 +121,48 @@ void fnn_walk_set(fnn_walk *walk, const fnn_conv_args *g, fnn_conv_direction way
     walk->phases = walk->u.planes * walk->v.planes;
     walk->deepest = farthest(&walk->u);
     walk->rightmost = farthest(&walk->v);
-    walk->in_place = walk->split_h == 1 && walk->split_w == 1 && walk->origin_h <= 0 &&
-                     walk->origin_w <= 0 &&
-                     walk->rows + walk->deepest - walk->origin_h <= walk->h &&
-                     walk->cols + walk->rightmost - walk->origin_w <= walk->w;
-    walk->pitch = walk->in_place ? walk->w : walk->cols + walk->rightmost;
+    shape_planes(walk);
+}
+
+void fnn_walk_joint(fnn_walk *all, const fnn_conv_args *g, fnn_conv_direction way) {
+    const ptrdiff_t n = fnn_walks(g, way);
+    ptrdiff_t h = PTRDIFF_MIN, w = PTRDIFF_MIN, rows = 0, cols = 0;
+    for (ptrdiff_t i = 0; i < n; i++) { /* those without taps read nothing */
+        fnn_walk_set(all, g, way, i);
+        h = all->taps > 0 ? fnn_max64(h, all->origin_h) : h;
+        w = all->taps > 0 ? fnn_max64(w, all->origin_w) : w;
+        rows = fnn_max64(rows, all->rows);
+        cols = fnn_max64(cols, all->cols);
+    }
+    ptrdiff_t deepest = 0, rightmost = 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        fnn_walk_set(all, g, way, i);
+        if (all->taps > 0) {
+            deepest = fnn_max64(deepest, all->deepest + h - all->origin_h);
+            rightmost = fnn_max64(rightmost, all->rightmost + w - all->origin_w);
+        }
+    }
+    fnn_walk_set(all, g, way, 0);
+    all->rows = rows;
+    all->cols = cols;
+    all->origin_h = h > PTRDIFF_MIN ? h : 0;
+    all->origin_w = w > PTRDIFF_MIN ? w : 0;
+    all->deepest = deepest;
+    all->rightmost = rightmost;
+    shape_planes(all);
+}
+
+void fnn_walk_fit(fnn_walk *walk, const fnn_walk *all) {
+    walk->u.far += all->origin_h - walk->origin_h;
+    walk->v.far += all->origin_w - walk->origin_w;
+    walk->origin_h = all->origin_h;
+    walk->origin_w = all->origin_w;
+    walk->rows = all->rows;
+    walk->cols = all->cols;
+    walk->deepest = all->deepest;
+    walk->rightmost = all->rightmost;
+    walk->in_place = all->in_place;
+    walk->pitch = all->pitch;
 }
 
 /* ---- bands -------------------------------------------------------------------------- */
@@ -210,24 +256,27 @@ void fnn_band_fill(fnn_band *band, const fnn_walk *walk, ptrdiff_t first,
     band->skipped = c0 * band->channel;
 }
 
+ptrdiff_t fnn_band_base(const fnn_band *band, ptrdiff_t row) {
+    const fnn_walk *walk = band->walk;
+    const ptrdiff_t image = row / walk->rows, q = row % walk->rows;
+    if (walk->in_place) {
+        return image * walk->all_channels * band->channel +
+               (q - walk->origin_h) * walk->pitch - walk->origin_w;
+    }
+    const ptrdiff_t before = image - band->first / walk->rows;
+    return (row - band->first + before * walk->deepest) * walk->pitch - band->skipped;
+}
+
 ptrdiff_t fnn_band_runs(const fnn_band *band, ptrdiff_t j, ptrdiff_t n, ptrdiff_t *base,
                         ptrdiff_t *length) {
     const fnn_walk *walk = band->walk;
     const bool joined = walk->pitch == walk->cols;
     ptrdiff_t runs = 0, row = band->first + j / walk->cols, col = j % walk->cols;
     while (n > 0) {
-        const ptrdiff_t image = row / walk->rows, q = row % walk->rows;
-        ptrdiff_t at;
-        if (walk->in_place) {
-            at = image * walk->all_channels * band->channel +
-                 (q - walk->origin_h) * walk->pitch - walk->origin_w;
-        } else {
-            const ptrdiff_t before = image - band->first / walk->rows;
-            at = (row - band->first + before * walk->deepest) * walk->pitch;
-        }
-        const ptrdiff_t rows = joined ? walk->rows - q : 1;
+        const ptrdiff_t at = fnn_band_base(band, row);
+        const ptrdiff_t rows = joined ? walk->rows - row % walk->rows : 1;
         const ptrdiff_t m = fnn_min64(n, rows * walk->cols - col);
-        base[runs] = at + col - band->skipped;
+        base[runs] = at + col;
         length[runs++] = m;
         n -= m;
         col += m;

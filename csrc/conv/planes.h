@@ -44,6 +44,15 @@ ptrdiff_t fnn_walks(const fnn_conv_args *g, fnn_conv_direction way);
 /* Walk number `which`; the weight direction walks as forward does. */
 void fnn_walk_set(fnn_walk *walk, const fnn_conv_args *g, fnn_conv_direction way,
                   ptrdiff_t which);
+/* All walks of a direction in one: planes that serve each of them, and as many rows and
+ * columns as the largest has. fnn_walk_fit makes a walk read those planes. */
+void fnn_walk_joint(fnn_walk *all, const fnn_conv_args *g, fnn_conv_direction way);
+void fnn_walk_fit(fnn_walk *walk, const fnn_walk *all);
+/* Rows [m0, m0 + m) of the weight of a group, products [k0, k0 + k), as pack_a lays them
+ * out. */
+void fnn_walk_pack(const fnn_walk *walk, const fnn_conv_args *g, fnn_conv_direction way,
+                   ptrdiff_t group, ptrdiff_t m0, ptrdiff_t m, ptrdiff_t k0,
+                   ptrdiff_t k, const void *weight, void *to);
 
 /* A band: rows [first, first + rows) of the results of all images, one after another. */
 typedef struct {
@@ -66,10 +75,19 @@ void fnn_band_fill(fnn_band *band, const fnn_walk *walk, ptrdiff_t first,
                    ptrdiff_t group, ptrdiff_t c0, ptrdiff_t c1, void *to);
 /* offset[c * taps + t] of channels [0, channels), for bands of at most most_rows rows. */
 void fnn_walk_offsets(const fnn_walk *walk, ptrdiff_t most_rows, ptrdiff_t *offset);
+/* The base of the first result of a row, which is of the band, as below. */
+ptrdiff_t fnn_band_base(const fnn_band *band, ptrdiff_t row);
 /* Runs of neighbours among n results from number j of the band on: where each begins in
  * the source for the first channel that is there, and its length. Returns how many. */
 ptrdiff_t fnn_band_runs(const fnn_band *band, ptrdiff_t j, ptrdiff_t n, ptrdiff_t *base,
                         ptrdiff_t *length);
+
+/* Forward and input directions of few channels of results (direct.c): whether it is
+ * faster there, with the same bits. */
+bool fnn_direct_pays(const fnn_conv_args *g, fnn_conv_direction way);
+int64_t fnn_direct_workspace(const fnn_conv_args *g, fnn_conv_direction way);
+void fnn_direct_run(const fnn_conv_args *g, fnn_conv_direction way, const void *source,
+                    const void *weight, void *result, void *workspace);
 
 /* The weight direction of implicit GEMM (implicit_weight.c). */
 int64_t fnn_implicit_weight_workspace(const fnn_conv_args *g);

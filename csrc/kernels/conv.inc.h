@@ -180,3 +180,86 @@ static const fnn_conv_rows_fn FNN_NAME(conv_rows_of)[GEMM_NV][GEMM_MR] = {
 static void FNN_NAME(conv_rows)(const fnn_conv_rows *t) {
     FNN_NAME(conv_rows_of)[t->n > LANES][t->m - 1](t);
 }
+
+/* ---- few rows ------------------------------------------------------------------- */
+
+/* Vectors of a row of the tile: loads of B are as good as never aligned, and pay for
+ * themselves where several rows share them. */
+#ifndef CONV_VECTORS
+#if FNN_TIER == FNN_TIER_avx512
+#define CONV_VECTORS(m) ((m) <= 4 ? 4 : 2)
+#elif FNN_TIER == FNN_TIER_avx2
+#define CONV_VECTORS(m) ((m) <= 2 ? 2 : 1)
+#else
+#define CONV_VECTORS(m) 1
+#endif
+#endif
+
+/* m rows of nv vectors, both constants where this is expanded. */
+GEMM_INLINE void FNN_NAME(conv_direct_body)(const fnn_conv_direct *t, const int m,
+                                            const int nv) {
+    const ptrdiff_t k = t->k, ldc = t->ldc;
+    const ptrdiff_t *offset = t->offset, *base = t->base;
+    const bool first = t->first;
+    T *c = t->c;
+    for (ptrdiff_t v = 0; v < t->vectors; v += nv, base += nv, c += nv * LANES) {
+        const T *a = t->a, *x = t->x;
+        const T *x0 = x + base[0], *x1 = nv > 1 ? x + base[1] : x0;
+        const T *x2 = nv > 2 ? x + base[2] : x0, *x3 = nv > 2 ? x + base[3] : x0;
+#define ZERO(i)                                                      \
+    V c##i##_0 = v_zero(), c##i##_1 = c##i##_0, c##i##_2 = c##i##_0, \
+      c##i##_3 = c##i##_0;
+#define STEP(i)                                \
+    if (i < m) {                               \
+        V w = v_set1(a[i]);                    \
+        c##i##_0 = v_fma(w, b0, c##i##_0);     \
+        if (nv > 1) {                          \
+            c##i##_1 = v_fma(w, b1, c##i##_1); \
+        }                                      \
+        if (nv > 2) {                          \
+            c##i##_2 = v_fma(w, b2, c##i##_2); \
+            c##i##_3 = v_fma(w, b3, c##i##_3); \
+        }                                      \
+    }
+#define PUT(v, x)                                      \
+    if (v < nv) {                                      \
+        T *to = row + v * LANES;                       \
+        v_store(to, first ? x : v_add(v_load(to), x)); \
+    }
+#define PUT_ROW(i)            \
+    if (i < m) {              \
+        T *row = c + i * ldc; \
+        PUT(0, c##i##_0)      \
+        PUT(1, c##i##_1)      \
+        PUT(2, c##i##_2)      \
+        PUT(3, c##i##_3)      \
+    }
+        GEMM_ALL_ROWS(ZERO)
+        for (ptrdiff_t p = 0; p < k; p++, a += m) {
+            const ptrdiff_t o = offset[p];
+            V b0 = v_load(x0 + o), b1 = nv > 1 ? v_load(x1 + o) : b0;
+            V b2 = nv > 2 ? v_load(x2 + o) : b0, b3 = nv > 2 ? v_load(x3 + o) : b0;
+            GEMM_ALL_ROWS(STEP)
+        }
+        GEMM_ALL_ROWS(PUT_ROW)
+#undef ZERO
+#undef STEP
+#undef PUT
+#undef PUT_ROW
+    }
+}
+
+#define TILE(m_, nv_)                                                  \
+    static void FNN_NAME(conv_direct_##m_)(const fnn_conv_direct *t) { \
+        FNN_NAME(conv_direct_body)(t, m_, CONV_VECTORS(m_));           \
+    }
+GEMM_ROWS(TILE, 1)
+#undef TILE
+#define ROWS(m, nv) FNN_NAME(conv_direct_##m),
+static const fnn_conv_direct_fn FNN_NAME(conv_direct_of)[GEMM_MR] = {
+    GEMM_ROWS(ROWS, 1)};
+#undef ROWS
+
+static void FNN_NAME(conv_direct)(const fnn_conv_direct *t) {
+    FNN_NAME(conv_direct_of)[t->m - 1](t);
+}
