@@ -147,7 +147,8 @@ typedef struct {
     double weight, slope, offset; /* backward */
     int act;
     bool stream;
-    ptrdiff_t ahead, y_ahead; /* so many elements on, memory is asked for: x, gy; y */
+    ptrdiff_t ahead, y_ahead; /* so many elements on, memory is asked for: x, gy; y, not
+                               * where it is 0 */
 } fnn_segments;
 /* sums[0..1]: of d = x - center and of d^2; or backward of gy that passed act, and of that
  * times d. */

@@ -67,18 +67,21 @@ void fnn_set_num_threads(int n) {
 }
 
 /* A new thread begins on the core of the one that made it, and the system may take a tenth
- * of a second to move it to one that is idle. So each thread of a team that has grown goes
- * once to a core of its own, of those it may use, and is free again to leave. */
+ * of a second to move it to one that is idle. So each thread of a new team goes once to
+ * another core, of those it may use, and is free again to leave. Where there are more than
+ * CPU_SETSIZE cores, or threads are bound, nothing moves. */
 static void spread_team(int64_t size) {
 #if defined(__linux__)
     const int home = sched_getcpu();
 #pragma omp parallel num_threads((int)size) default(none) firstprivate(home)
     {
         cpu_set_t allowed, one;
-        int skip = omp_get_thread_num(); /* the caller stays where it is */
-        if (skip > 0 && home >= 0 &&
-            sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-            skip %= CPU_COUNT(&allowed) > 0 ? CPU_COUNT(&allowed) : 1;
+        int skip = 0; /* the caller stays where it is */
+        if (home >= 0 && sched_getaffinity(0, sizeof allowed, &allowed) == 0 &&
+            CPU_COUNT(&allowed) > 0) {
+            skip = omp_get_thread_num() % CPU_COUNT(&allowed);
+        }
+        if (skip > 0) {
             int cpu = home % CPU_SETSIZE;
             while (skip > 0) {
                 cpu = (cpu + 1) % CPU_SETSIZE;
@@ -96,10 +99,12 @@ static void spread_team(int64_t size) {
 #endif
 }
 
-static void run_pieces(int64_t n, int64_t pieces, void (*fn)(void *, int64_t, int64_t),
-                       void *context) {
+/* The whole team wakes, even if some find nothing to do: OpenMP ends threads that a region
+ * has no use for, and makes new ones for the next. */
+static void run_pieces(int64_t n, int64_t pieces, int64_t team,
+                       void (*fn)(void *, int64_t, int64_t), void *context) {
     int64_t each = n / pieces, longer = n % pieces; /* the first `longer`: one more */
-#pragma omp parallel num_threads((int)pieces) default(none) \
+#pragma omp parallel num_threads((int)team) default(none) \
     firstprivate(pieces, each, longer, fn, context)
     {
         /* OpenMP may give fewer threads than asked for. */
@@ -121,20 +126,18 @@ void fnn_parallel_for(int64_t n, int64_t grain, void (*fn)(void *, int64_t, int6
         grain = 1;
     }
     if (n / 2 >= grain) {
-        int64_t pieces = fnn_num_threads();
-        if (pieces > n / grain) {
-            pieces = n / grain;
-        }
+        const int64_t team = fnn_num_threads();
+        const int64_t pieces = team < n / grain ? team : n / grain;
         if (pieces > 1 &&
             !atomic_flag_test_and_set_explicit(&team_taken, memory_order_acquire)) {
             /* Before the team exists, so that a fork at any later moment sees it. */
             atomic_store_explicit(&team_started, true, memory_order_relaxed);
             static _Thread_local int64_t spread; /* teams belong to their callers */
-            if (pieces > spread) {
-                spread_team(pieces);
-                spread = pieces;
+            if (team != spread) {
+                spread_team(team);
+                spread = team;
             }
-            run_pieces(n, pieces, fn, context);
+            run_pieces(n, pieces, team, fn, context);
             atomic_flag_clear_explicit(&team_taken, memory_order_release);
             return;
         }

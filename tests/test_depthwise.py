@@ -154,7 +154,7 @@ def test_neighbours_stay_out(name):
 def test_large_layers():
     """What is large enough for the next plane to be fetched meanwhile: images one by one."""
     rng = np.random.default_rng(0)
-    shape, channels = (3, 8, 160, 164), 8
+    shape, channels = (5, 8, 160, 164), 8
     for multiplier, stride in ((1, 1), (2, 1), (1, 2)):
         x = rng.standard_normal(shape, np.float32)
         weight = rng.standard_normal((channels * multiplier, 1, 3, 3), np.float32)

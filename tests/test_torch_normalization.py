@@ -1,5 +1,6 @@
 """Normalisation against PyTorch, where installed, over the range of its arguments: float32
-errors against float64 at most twice PyTorch's, the same statistics, state and refusals."""
+errors against float64 at most twice PyTorch's, the same statistics, state and refusals.
+PyTorch runs on one thread: its sums are cut by threads, and their errors with them."""
 
 from __future__ import annotations
 
@@ -12,6 +13,15 @@ import fastnn
 from fastnn import nn
 
 torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 RNG = np.random.default_rng(8)
 SHAPES_1D = [(2, 3), (64, 33), (300, 5), (4, 3, 1), (5, 3, 7), (3, 17, 64), (2, 1, 501)]

@@ -27,7 +27,8 @@ typedef struct {
     int64_t ci, h, w;   /* of x */
     int64_t co, oh, ow; /* of y */
     int64_t kh, kw, sh, sw, dh, dw;
-    /* Zeros before; may be negative, which crops. Those behind follow from oh and ow. */
+    /* Zeros before, at least 0. Those behind follow from oh and ow, and may be negative,
+     * which crops. */
     int64_t top, left;
     fnn_conv_epilogue epilogue; /* of forward and input */
 } fnn_conv_args;

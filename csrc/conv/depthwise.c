@@ -99,7 +99,7 @@ static void plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     j->x_part = x / fnn_max64(1, j->units);
     j->y_part = y / fnn_max64(1, j->units);
     const double work = (double)g->n * g->co * g->oh * g->ow * j->taps;
-    j->pieces = fnn_min64(g->threads > 0 ? g->threads : fnn_num_threads(), j->units);
+    j->pieces = fnn_min64(g->threads, j->units);
     j->pieces = work < (double)GRAIN_WORK * j->pieces ? (ptrdiff_t)(work / GRAIN_WORK)
                                                       : j->pieces;
     j->pieces = fnn_max64(1, j->pieces);

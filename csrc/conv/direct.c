@@ -84,11 +84,8 @@ static ptrdiff_t channels_of(const fnn_conv_args *g, fnn_conv_direction way) {
     return (way == FNN_CONV_INPUT ? g->ci : g->co) / g->groups;
 }
 
-static ptrdiff_t threads_of(const fnn_conv_args *g) {
-    return g->threads > 0 ? g->threads : fnn_num_threads();
-}
-
-static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
+/* The walk and the length of its rows; whether there is anything to do. */
+static bool plan_walk(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     *j = (job){.g = g, .way = way, .kernel = fnn_k->gemm_tile[FNN_F64(g->dtype)]};
     const bool input = way == FNN_CONV_INPUT;
     j->size = g->dtype == FNN_FLOAT64 ? 8 : 4;
@@ -111,11 +108,18 @@ static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
     }
     const ptrdiff_t filled = fnn_round_up(walk->cols, j->lanes);
     j->length = walk->in_place || walk->pitch < filled ? walk->pitch : filled;
+    return true;
+}
 
+static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way) {
+    if (!plan_walk(j, g, way)) {
+        return false;
+    }
+    fnn_walk *walk = &j->walk;
     j->weights = j->m * walk->channels * g->kh * g->kw;
     const double work =
         (double)j->weights * (double)j->total * (double)walk->cols * (double)g->groups;
-    j->workers = work < FNN_GEMM_SERIAL ? 1 : threads_of(g);
+    j->workers = work < FNN_GEMM_SERIAL ? 1 : g->threads;
     j->parts = fnn_min64(fnn_ceil_div(j->workers, g->groups), j->total);
     j->workers = fnn_min64(j->workers, g->groups * j->parts);
     choose_band(j);
@@ -354,9 +358,14 @@ bool fnn_direct_pays(const fnn_conv_args *g, fnn_conv_direction way) {
     const bool one = g->kh * g->kw == 1;
     const ptrdiff_t tiles = one ? 1 : MOST_TILES;
     const ptrdiff_t rows = g->n * (input ? fnn_ceil_div(g->h, g->sh) : g->oh);
-    return channels_of(g, way) <= tiles * kernel->mr &&
-           (!one || g->ow >= kernel->lanes) && fnn_walks(g, way) <= MOST_PHASES &&
-           rows * g->groups >= threads_of(g); /* they are what threads share */
+    if (channels_of(g, way) > tiles * kernel->mr || (one && g->ow < kernel->lanes) ||
+        fnn_walks(g, way) > MOST_PHASES ||
+        rows * g->groups < g->threads) { /* they are what threads share */
+        return false;
+    }
+    job j; /* small images leave most of a vector empty, where panels span images */
+    return !plan_walk(&j, g, way) ||
+           2 * j.walk.rows * j.walk.cols >= stretch_of(&j, j.walk.rows);
 }
 
 int64_t fnn_direct_workspace(const fnn_conv_args *g, fnn_conv_direction way) {

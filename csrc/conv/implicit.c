@@ -129,8 +129,7 @@ static bool plan(job *j, const fnn_conv_args *g, fnn_conv_direction way,
     }
     const double work = (double)j->m * (double)j->k * (double)j->total *
                         (double)j->walk.cols * (double)g->groups;
-    const ptrdiff_t threads = g->threads > 0 ? g->threads : fnn_num_threads();
-    j->workers = work < FNN_GEMM_SERIAL ? 1 : threads;
+    j->workers = work < FNN_GEMM_SERIAL ? 1 : g->threads;
     cut(j, fnn_ceil_div(j->workers, g->groups));
     j->workers = fnn_min64(j->workers, g->groups * j->row_parts * j->m_parts);
     j->depth = fnn_gemm_band(j->size) / j->m_most;
@@ -189,7 +188,8 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
     const ptrdiff_t tiles = fnn_ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
     const ptrdiff_t channel = j->walk.h * j->walk.w;
-    if (next != NULL) { /* wherever lines begin: its last two, one before may be here */
+    if (next !=
+        NULL) { /* the line of a row's last number, for its first is here often */
         next += FNN_ALIGN - j->size;
     }
     fnn_tile t = {.k = fnn_min64(j->k - k0, FNN_GEMM_KC),

@@ -21,7 +21,7 @@
 #define BLOCK_BYTES (300 << 10) /* of V for a block of tiles */
 #define MANY_BYTES (8 << 20)    /* of V where filters are outside */
 #define SERIAL (1 << 18)        /* multiply-adds below which one thread does it all */
-#define PIXELS 384              /* of a rectangle of several rows */
+#define L1_PIXELS 384           /* of a rectangle of several rows: they stay in L1 */
 
 typedef struct {
     const fnn_winograd *form;
@@ -115,7 +115,7 @@ static job plan(const fnn_conv_args *g, bool turned) {
     }
     j.block = fnn_min64(most, j.tiles);
     const double work = (double)(j.tiles * j.points) * (double)(j.co * j.side.channels);
-    j.workers = work < SERIAL ? 1 : fnn_max64(g->threads, 1);
+    j.workers = work < SERIAL ? 1 : g->threads;
     if (j.outside) {
         j.workers = fnn_min64(j.workers, j.panels);
     } else if (j.workers > 1) { /* few blocks: as many for each */
@@ -157,7 +157,7 @@ fnn_winograd_rectangle fnn_winograd_next(const fnn_winograd_side *s, int64_t at,
     if (r.cols == s->cols) {
         const int64_t rows = fnn_min64(s->rows - r.row, (hi - at) / s->cols);
         const int64_t wide = r.cols * s->span + 2;
-        while (r.rows < rows && ((r.rows + 1) * s->span + 2) * wide <= PIXELS) {
+        while (r.rows < rows && ((r.rows + 1) * s->span + 2) * wide <= L1_PIXELS) {
             r.rows++;
         }
     }

@@ -13,8 +13,9 @@
  * others would share sets of the first level.
  *
  * Bits. A product is one chain over a block of inputs, blocks added in their order. For
- * the weight gradient it is one over FNN_WINOGRAD_CHAIN tiles. Nothing else that is decided
- * here shows in a result. */
+ * the weight gradient it is one over FNN_WINOGRAD_CHAIN tiles, and chains are added in order of
+ * their tiles, and for the same tiles of the points that meet one of the filter. Nothing else
+ * that is decided here shows in a result. */
 #ifndef FNN_WINOGRAD_H
 #define FNN_WINOGRAD_H
 

@@ -120,7 +120,7 @@ FNN_INLINE void FNN_NAME(normalise_as)(const fnn_segments *s, const bool add,
             const ptrdiff_t m = whole ? LANES : n - i;
             V v = FNN_NAME(line)(FNN_GET(x, i, m, whole), center, scale, shift);
             __builtin_prefetch(x + i + ahead, 0, 2);
-            if (!stream) {
+            if (!stream && y_ahead != 0) {
                 __builtin_prefetch(y + i + y_ahead, 1, 2);
             }
             v = add ? v_add(v, FNN_GET(other, i, m, whole)) : v;

@@ -44,16 +44,14 @@ static void FNN_NAME(take_rows)(ptrdiff_t rows, ptrdiff_t n, const void *from,
 /* Both kinds of every second element: a vector that is loaded serves both. */
 FNN_INLINE void FNN_NAME(take_pair)(ptrdiff_t n, ptrdiff_t m, const T *x, T *even,
                                     T *odd) {
-    const ptrdiff_t whole = n < m ? n : m;
     ptrdiff_t j = 0;
-    for (; j + LANES <= whole; j += LANES) {
+    for (; j + LANES <= m; j += LANES) {
         const V low = v_load(x + 2 * j), high = v_load(x + 2 * j + LANES);
         v_store(even + j, v_even(low, high));
         v_store(odd + j, v_odd(low, high));
     }
-    if (j < n || j < m) { /* at most a vector of each: they differ by one at most */
-        const ptrdiff_t last = 2 * n - 1 > 2 * m ? 2 * n - 1 : 2 * m,
-                        left = last - 2 * j;
+    if (j < n) { /* at most a vector of each: n is m or m + 1 */
+        const ptrdiff_t left = n + m - 2 * j;
         const V low = v_loadn(x + 2 * j, left < LANES ? left : LANES);
         const V high =
             left > LANES ? v_loadn(x + 2 * j + LANES, left - LANES) : v_zero();

@@ -56,7 +56,7 @@ static void set_args(const fnn_call *c, fnn_conv_args *g, int dims, int dtype,
     const fnn_attr *a = c->attr;
     const int w = dims - 1; /* the last dimension of an image */
     *g = (fnn_conv_args){.dtype = dtype,
-                         .threads = c->threads,
+                         .threads = (int)fnn_max64(c->threads, 1),
                          .n = x[0],
                          .groups = a[GROUPS].i,
                          .ci = x[1],
