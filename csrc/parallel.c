@@ -66,47 +66,49 @@ void fnn_set_num_threads(int n) {
     atomic_store_explicit(&threads, clamp(n), memory_order_relaxed);
 }
 
-/* A new thread begins on the core of the one that made it, and the system may take a tenth
- * of a second to move it to one that is idle. So each thread of a new team goes once to
- * another core, of those it may use, and is free again to leave. Where there are more than
- * CPU_SETSIZE cores, or threads are bound, nothing moves. */
-static void spread_team(int64_t size) {
+/* A new thread begins on the core of the one that made it, one that has slept may wake there
+ * while another program is on its own, and the system may take a tenth of a second to move
+ * it. So a thread that finds itself on its caller's core goes to another one of those it may
+ * use, its number on from there, and is free again to leave. Where there are fewer cores than
+ * threads, or more than CPU_SETSIZE, or threads are bound, nothing moves. */
 #if defined(__linux__)
-    const int home = sched_getcpu();
-#pragma omp parallel num_threads((int)size) default(none) firstprivate(home)
-    {
-        cpu_set_t allowed, one;
-        int skip = 0; /* the caller stays where it is */
-        if (home >= 0 && sched_getaffinity(0, sizeof allowed, &allowed) == 0 &&
-            CPU_COUNT(&allowed) > 0) {
-            skip = omp_get_thread_num() % CPU_COUNT(&allowed);
-        }
-        if (skip > 0) {
-            int cpu = home % CPU_SETSIZE;
-            while (skip > 0) {
-                cpu = (cpu + 1) % CPU_SETSIZE;
-                skip -= CPU_ISSET(cpu, &allowed) != 0;
-            }
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            if (sched_setaffinity(0, sizeof one, &one) == 0) {
-                sched_setaffinity(0, sizeof allowed, &allowed);
-            }
-        }
+static void leave_core(int home, int number, int team) {
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
+        CPU_COUNT(&allowed) < team || home >= CPU_SETSIZE) {
+        return;
     }
-#else
-    (void)size;
-#endif
+    int cpu = home;
+    while (number > 0) {
+        cpu = (cpu + 1) % CPU_SETSIZE;
+        number -= CPU_ISSET(cpu, &allowed) != 0;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) {
+        sched_setaffinity(0, sizeof allowed, &allowed);
+    }
 }
+static int core_now(void) { return sched_getcpu(); }
+#else
+static void leave_core(int home, int number, int team) {
+    (void)home, (void)number, (void)team;
+}
+static int core_now(void) { return -1; }
+#endif
 
 /* The whole team wakes, even if some find nothing to do: OpenMP ends threads that a region
  * has no use for, and makes new ones for the next. */
 static void run_pieces(int64_t n, int64_t pieces, int64_t team,
                        void (*fn)(void *, int64_t, int64_t), void *context) {
     int64_t each = n / pieces, longer = n % pieces; /* the first `longer`: one more */
+    const int home = core_now();
 #pragma omp parallel num_threads((int)team) default(none) \
-    firstprivate(pieces, each, longer, fn, context)
+    firstprivate(pieces, each, longer, fn, context, home)
     {
+        if (omp_get_thread_num() > 0 && home >= 0 && core_now() == home) {
+            leave_core(home, omp_get_thread_num(), omp_get_num_threads());
+        }
         /* OpenMP may give fewer threads than asked for. */
         int64_t step = omp_get_num_threads();
         for (int64_t i = omp_get_thread_num(); i < pieces; i += step) {
@@ -132,11 +134,6 @@ void fnn_parallel_for(int64_t n, int64_t grain, void (*fn)(void *, int64_t, int6
             !atomic_flag_test_and_set_explicit(&team_taken, memory_order_acquire)) {
             /* Before the team exists, so that a fork at any later moment sees it. */
             atomic_store_explicit(&team_started, true, memory_order_relaxed);
-            static _Thread_local int64_t spread; /* teams belong to their callers */
-            if (team != spread) {
-                spread_team(team);
-                spread = team;
-            }
             run_pieces(n, pieces, team, fn, context);
             atomic_flag_clear_explicit(&team_taken, memory_order_release);
             return;
