@@ -71,7 +71,6 @@ void fnn_set_num_threads(int n) {
  * it. So a thread that finds itself on its caller's core goes to another one of those it may
  * use, its number on from there, and is free again to leave. Where there are fewer cores than
  * threads, or more than CPU_SETSIZE, or threads are bound, nothing moves. */
-#if defined(__linux__)
 static void leave_core(int home, int number, int team) {
     cpu_set_t allowed, one;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
@@ -89,24 +88,17 @@ static void leave_core(int home, int number, int team) {
         sched_setaffinity(0, sizeof allowed, &allowed);
     }
 }
-static int core_now(void) { return sched_getcpu(); }
-#else
-static void leave_core(int home, int number, int team) {
-    (void)home, (void)number, (void)team;
-}
-static int core_now(void) { return -1; }
-#endif
 
 /* The whole team wakes, even if some find nothing to do: OpenMP ends threads that a region
  * has no use for, and makes new ones for the next. */
 static void run_pieces(int64_t n, int64_t pieces, int64_t team,
                        void (*fn)(void *, int64_t, int64_t), void *context) {
     int64_t each = n / pieces, longer = n % pieces; /* the first `longer`: one more */
-    const int home = core_now();
+    const int home = sched_getcpu();
 #pragma omp parallel num_threads((int)team) default(none) \
     firstprivate(pieces, each, longer, fn, context, home)
     {
-        if (omp_get_thread_num() > 0 && home >= 0 && core_now() == home) {
+        if (omp_get_thread_num() > 0 && home >= 0 && sched_getcpu() == home) {
             leave_core(home, omp_get_thread_num(), omp_get_num_threads());
         }
         /* OpenMP may give fewer threads than asked for. */

@@ -188,8 +188,7 @@ static void run_tiles(const job *j, const piece *x, ptrdiff_t block, ptrdiff_t n
     const ptrdiff_t tiles = fnn_ceil_div(x->m, j->kernel->mr), k0 = block * FNN_GEMM_KC;
     const char *a = packed(j, x->group, x->part, block);
     const ptrdiff_t channel = j->walk.h * j->walk.w;
-    if (next !=
-        NULL) { /* the line of a row's last number, for its first is here often */
+    if (next != NULL) { /* a line's last number: the line of the first is here often */
         next += FNN_ALIGN - j->size;
     }
     fnn_tile t = {.k = fnn_min64(j->k - k0, FNN_GEMM_KC),
