@@ -29,6 +29,7 @@ typedef struct {
     ptrdiff_t bands, band; /* of rows: how many, and of how many at most */
     ptrdiff_t workers;
     ptrdiff_t slices_at, planes_bytes, panel_bytes, sums_bytes, slice, bytes;
+    ptrdiff_t block; /* pixels, and so runs of them, at most */
     const char *x, *gy;
     char *gw, *workspace;
 } job;
@@ -89,8 +90,7 @@ static bool plan(job *j, const fnn_conv_args *g) {
     j->taps = j->turned ? 1 : walk->taps;
     const double work = (double)g->ci * (double)walk->taps * (double)j->co *
                         (double)(walk->images * walk->rows) * (double)walk->cols;
-    const ptrdiff_t threads = g->threads > 0 ? g->threads : fnn_num_threads();
-    j->workers = work < FNN_GEMM_SERIAL ? 1 : threads;
+    j->workers = work < FNN_GEMM_SERIAL ? 1 : g->threads;
     cut(j, fnn_ceil_div(j->workers, g->groups));
     j->workers = fnn_min64(j->workers, g->groups * j->row_parts * j->col_parts);
 
@@ -102,8 +102,9 @@ static bool plan(job *j, const fnn_conv_args *g) {
         FNN_ALIGN);
     j->panel_bytes = fnn_round_up(block * j->nr * j->size + FNN_GEMM_MARGIN, FNN_ALIGN);
     j->sums_bytes = fnn_round_up(j->row_most * j->taps * cols * j->size, FNN_ALIGN);
+    j->block = block;
     j->slice = j->planes_bytes + j->panel_bytes + j->sums_bytes +
-               fnn_round_up(2 * block * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
+               fnn_round_up(4 * block * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
     j->slices_at = fnn_round_up(
         j->row_channels * j->taps * (ptrdiff_t)sizeof(ptrdiff_t), FNN_ALIGN);
     j->bytes = j->slices_at + j->workers * j->slice;
@@ -112,66 +113,66 @@ static bool plan(job *j, const fnn_conv_args *g) {
 
 /* ---- one piece ------------------------------------------------------------------ */
 
+/* Where each run of a block's pixels begins, and its length. */
+typedef struct {
+    ptrdiff_t count, *base, *length;
+} run_list;
+
 typedef struct {
     ptrdiff_t group, r0, r1, n0, n1; /* channels of rows and columns */
     ptrdiff_t ld;                    /* of the sums */
     char *planes, *panel, *sums;
-    ptrdiff_t *base, *length;
+    run_list of_x, of_gy;
 } piece;
 
-/* gy of the pixels [pixel, pixel + count) of a band, image by image: where each run begins
- * for the group's first channel, and its length. Returns how many runs there are. */
-static ptrdiff_t gy_runs(const job *j, const piece *x, const fnn_band *band,
-                         ptrdiff_t pixel, ptrdiff_t count, ptrdiff_t *base,
-                         ptrdiff_t *length) {
+/* gy of the pixels [pixel, pixel + count) of a band, image by image, for the group's first
+ * channel. */
+static void find_gy(const job *j, const piece *x, const fnn_band *band, ptrdiff_t pixel,
+                    ptrdiff_t count, run_list *runs) {
     const ptrdiff_t area = j->walk.out_image;
-    ptrdiff_t runs = 0, at = band->first * j->walk.cols + pixel;
-    for (; count > 0; runs++) {
+    ptrdiff_t at = band->first * j->walk.cols + pixel;
+    for (runs->count = 0; count > 0; runs->count++) {
         const ptrdiff_t image = at / area, first = at % area;
-        base[runs] = (image * j->g->co + x->group * j->co) * area + first;
-        length[runs] = fnn_min64(count, area - first);
-        at += length[runs];
-        count -= length[runs];
+        const ptrdiff_t length = fnn_min64(count, area - first);
+        runs->base[runs->count] = (image * j->g->co + x->group * j->co) * area + first;
+        runs->length[runs->count] = length;
+        at += length;
+        count -= length;
     }
-    return runs;
 }
 
 /* Columns [c, c + n) at the pixels of the runs: a panel. */
-static void pack_panel(const job *j, const piece *x, const char *source,
-                       ptrdiff_t channel, ptrdiff_t c, ptrdiff_t n, ptrdiff_t runs) {
-    char *to = x->panel;
-    for (ptrdiff_t r = 0; r < runs; r++) {
-        j->kernel->pack_b(n, x->length[r],
-                          source + (c * channel + x->base[r]) * j->size, 1, channel,
+static void pack_panel(const job *j, const char *source, ptrdiff_t channel, ptrdiff_t c,
+                       ptrdiff_t n, const run_list *runs, char *to) {
+    for (ptrdiff_t r = 0; r < runs->count; r++) {
+        j->kernel->pack_b(n, runs->length[r],
+                          source + (c * channel + runs->base[r]) * j->size, 1, channel,
                           to);
-        to += x->length[r] * fnn_round_up(n, j->kernel->lanes) * j->size;
+        to += runs->length[r] * fnn_round_up(n, j->kernel->lanes) * j->size;
     }
 }
 
-static void run_block(const job *j, const piece *x, const fnn_band *band, bool first,
+static void run_block(const job *j, piece *x, const fnn_band *band, bool first,
                       ptrdiff_t pixel, ptrdiff_t count) {
     const ptrdiff_t rows = (x->r1 - x->r0) * j->taps;
     const ptrdiff_t tiles = fnn_ceil_div(rows, j->kernel->mr);
     const ptrdiff_t *offset = (const ptrdiff_t *)(const void *)j->workspace;
-    fnn_conv_rows t = {.base = x->base,
-                       .length = x->length,
+    x->of_x.count = fnn_band_runs(band, pixel, count, x->of_x.base, x->of_x.length);
+    find_gy(j, x, band, pixel, count, &x->of_gy);
+    const run_list *packed = j->turned ? &x->of_x : &x->of_gy;
+    const run_list *read = j->turned ? &x->of_gy : &x->of_x;
+    const char *source = j->turned ? band->source : j->gy;
+    const ptrdiff_t channel = j->turned ? band->channel : j->walk.out_image;
+    fnn_conv_rows t = {.base = read->base,
+                       .length = read->length,
+                       .runs = read->count,
                        .x = j->turned ? j->gy : band->source,
                        .b = x->panel,
                        .ldc = x->ld,
                        .first = first};
     for (ptrdiff_t c = x->n0; c < x->n1; c += j->nr) {
         t.n = fnn_min64(x->n1 - c, j->nr);
-        if (j->turned) {
-            const ptrdiff_t runs =
-                fnn_band_runs(band, pixel, count, x->base, x->length);
-            pack_panel(j, x, band->source, band->channel, c, t.n, runs);
-            t.runs = gy_runs(j, x, band, pixel, count, x->base, x->length);
-        } else {
-            const ptrdiff_t runs =
-                gy_runs(j, x, band, pixel, count, x->base, x->length);
-            pack_panel(j, x, j->gy, j->walk.out_image, c, t.n, runs);
-            t.runs = fnn_band_runs(band, pixel, count, x->base, x->length);
-        }
+        pack_panel(j, source, channel, c, t.n, packed, x->panel);
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const ptrdiff_t row = fnn_even_start(rows, tiles, i);
             t.m = fnn_even_start(rows, tiles, i + 1) - row;
@@ -198,7 +199,7 @@ static void put_sums(const job *j, const piece *x) {
     }
 }
 
-static void run_piece(const job *j, const piece *x) {
+static void run_piece(const job *j, piece *x) {
     const fnn_walk *walk = &j->walk;
     for (ptrdiff_t i = 0; i < j->bands; i++) {
         ptrdiff_t first, end;
@@ -233,10 +234,9 @@ static void run_workers(void *context, int64_t lo, int64_t hi) {
         piece x = {.planes = j->workspace + j->slices_at + worker * j->slice};
         x.panel = x.planes + j->planes_bytes;
         x.sums = x.panel + j->panel_bytes;
-        x.base = (ptrdiff_t *)(void *)(x.sums + j->sums_bytes);
-        x.length =
-            x.base + (j->slice - j->planes_bytes - j->panel_bytes - j->sums_bytes) / 2 /
-                         (ptrdiff_t)sizeof(ptrdiff_t);
+        ptrdiff_t *table = (ptrdiff_t *)(void *)(x.sums + j->sums_bytes);
+        x.of_x = (run_list){0, table, table + j->block};
+        x.of_gy = (run_list){0, table + 2 * j->block, table + 3 * j->block};
         for (ptrdiff_t i = fnn_even_start(pieces, j->workers, worker);
              i < fnn_even_start(pieces, j->workers, worker + 1); i++) {
             const ptrdiff_t r = i % j->row_parts, c = i / j->row_parts % j->col_parts;
