@@ -17,7 +17,7 @@
 #include "sizes.h"
 
 #define FNN_MAX_DIMS 8
-#define FNN_MAX_OUTPUTS 4
+#define FNN_MAX_OUTPUTS 8
 #define FNN_MAX_ATTRS 8
 #define FNN_ALIGN 64
 #define FNN_ERROR_LEN 512

@@ -267,9 +267,13 @@ class Function:
 
 
 def composite_gradient(
-    node: Any, composite: Any, saved: tuple[Any, ...], gy: Tensor
+    node: Any, composite: Any, saved: tuple[Any, ...], gy: Any
 ) -> tuple[Tensor | None, ...]:
-    """Gradients through an op's composite form, recorded."""
+    """Gradients through an op's composite form, recorded.
+
+    gy : a Tensor; or where composite returns several, one for each, None for those that
+        have no gradient.
+    """
     inputs = list(saved[: len(node.next_functions)])
     wanted = [i for i in range(len(inputs)) if node.needs(i)]
     with enable_grad():
@@ -277,7 +281,9 @@ def composite_gradient(
             inputs[i] = inputs[i].view(inputs[i].shape)
         y = composite(*inputs, *node.attrs)
     asked = [inputs[i] for i in wanted]
-    found = grad(y, asked, gy, create_graph=is_grad_enabled())
+    if isinstance(gy, tuple):
+        y, gy = zip(*((a, g) for a, g in zip(y, gy, strict=True) if g is not None))
+    found = grad(y, asked, gy, create_graph=is_grad_enabled(), allow_unused=True)
     result: list[Tensor | None] = [None] * len(inputs)
     for i, g in zip(wanted, found, strict=True):
         result[i] = g

@@ -19,4 +19,5 @@
 #include "kernels/pool.inc.h"
 #include "kernels/pool_avg.inc.h"
 #include "kernels/resize.inc.h"
+#include "kernels/cell.inc.h"
 #include "kernels/peak.inc.h"

@@ -84,6 +84,8 @@ INFER(grid_sample_input)
 INFER(grid_sample_grid)
 INFER(affine_sample)
 INFER(filter2)
+INFER(rnn)
+INFER(rnn_backward)
 #undef INFER
 
 #define WORKSPACE(name) int64_t fnn_workspace_##name(const fnn_call *c);
@@ -107,6 +109,8 @@ WORKSPACE(max_pool_backward)
 WORKSPACE(avg_pool)
 WORKSPACE(avg_pool_backward)
 WORKSPACE(filter2)
+WORKSPACE(rnn)
+WORKSPACE(rnn_backward)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
@@ -170,6 +174,8 @@ RUN(grid_sample_input)
 RUN(grid_sample_grid)
 RUN(affine_sample)
 RUN(filter2)
+RUN(rnn)
+RUN(rnn_backward)
 #undef RUN
 
 /* Optimizers, see optim.c. */

@@ -163,7 +163,7 @@ cdef extern from "plan/plan.h" nogil:
         uint32_t weak_in
         bint into
         int *in_ "in"
-        int out[4]
+        int out[8]
         fnn_attr *attr
         fnn_plan_scale *scales
     ctypedef struct fnn_program:

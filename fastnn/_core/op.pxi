@@ -8,7 +8,7 @@ cdef Op FLOOR_DIVIDE, REMAINDER, AND, OR, XOR, NOT
 cdef object recorder = None
 
 cdef enum:
-    MANY = 8  # inputs that need no heap memory
+    MANY = 16  # inputs that need no heap memory
     RELEASE_GIL = 8192  # elements from which a kernel runs without the GIL
 
 
@@ -266,7 +266,7 @@ cdef object run_op(Op self, tuple args, Tensor out):
     cdef fnn_tensor scalar[4]
     cdef double number[4]
     cdef fnn_attr attrs[8]
-    cdef fnn_tensor outs[4]
+    cdef fnn_tensor outs[8]  # FNN_MAX_OUTPUTS
     cdef fnn_call c
     cdef fnn_error err
     cdef fnn_status status
@@ -289,14 +289,14 @@ cdef object run_op(Op self, tuple args, Tensor out):
     if op.many:
         inputs = flatten_lists(self, args, &c.count)
         n_in = len(inputs)
-        if n_in > MANY:
-            ins = <fnn_tensor **> PyMem_Malloc(n_in * (sizeof(fnn_tensor *) +
-                                                       sizeof(fnn_tensor)))
-            if ins == NULL:
-                raise MemoryError()
-            held = <fnn_tensor *> (ins + n_in)
     elif n_args < op.min_in:
         raise TypeError(f"{self.name}: expected {op.min_in} inputs, got {n_args}")
+    if n_in > MANY:
+        ins = <fnn_tensor **> PyMem_Malloc(n_in * (sizeof(fnn_tensor *) +
+                                                   sizeof(fnn_tensor)))
+        if ins == NULL:
+            raise MemoryError()
+        held = <fnn_tensor *> (ins + n_in)
     c.op = op
     c.n_in = <int> n_in
     c.in_ = ins

@@ -23,6 +23,7 @@ from fastnn.ops import (
     products,
     random,
     rearranging,
+    recurrent,
     reductions,
     resizing,
     rounding,

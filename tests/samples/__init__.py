@@ -34,6 +34,7 @@ from samples import (
     products,
     random,
     rearranging,
+    recurrent,
     reductions,
     resizing,
     rounding,
