@@ -32,7 +32,10 @@ DEBUG = os.environ.get("FASTNN_DEBUG", "0") not in ("", "0")
 WERROR = os.environ.get("FASTNN_WERROR", "0") not in ("", "0")
 
 PYX = "fastnn/_core/core.pyx"
-C_FOLDERS = ["csrc", *(f"csrc/{name}" for name in "ops plan gemm conv rnn isa".split())]
+C_FOLDERS = [
+    "csrc",
+    *(f"csrc/{name}" for name in ("ops", "plan", "gemm", "conv", "rnn", "isa")),
+]
 HEADERS = ["csrc/**/*.h", "csrc/**/*.def", "fastnn/_core/*.px[id]"]
 
 # The bits contract. No fused multiply-add but where one is written, and nothing that

@@ -560,9 +560,10 @@ typedef struct {
     const void *h; /* GRU: the state before; RNN: the one after */
     ptrdiff_t h_row;
     const void *before; /* LSTM: the cells before, gc_row apart */
-    void *gc;           /* LSTM: from the step after; becomes that for the step before */
+    void *gc; /* LSTM: from the step after; becomes that for the step before */
     ptrdiff_t gc_row;
-    void *gz; /* gradients of what gates sum; GRU: n, r, u, and of the n's product with h */
+    void *
+        gz; /* gradients of what gates sum; GRU: n, r, u, and of the n's product with h */
     ptrdiff_t gz_row;
     void *direct; /* GRU: what goes straight to the state before, gh_row apart */
     int act;

@@ -5,16 +5,16 @@
 #define FNN_CELL_LOOPS
 /* Each row by whole vectors, then what is left: BODY(LOAD, STORE) reads and writes lanes j
  * to j + w - 1. */
-#define CELL_ROWS(s, BODY)                                         \
-    for (ptrdiff_t i = 0; i < (s)->rows; i++) {                    \
-        ptrdiff_t j = 0;                                           \
-        for (; j + LANES <= (s)->units; j += LANES) {              \
-            BODY(CELL_WHOLE, CELL_PUT_WHOLE)                       \
-        }                                                          \
-        if (j < (s)->units) {                                      \
-            const ptrdiff_t w = (s)->units - j;                    \
-            BODY(CELL_PART, CELL_PUT_PART)                         \
-        }                                                          \
+#define CELL_ROWS(s, BODY)                            \
+    for (ptrdiff_t i = 0; i < (s)->rows; i++) {       \
+        ptrdiff_t j = 0;                              \
+        for (; j + LANES <= (s)->units; j += LANES) { \
+            BODY(CELL_WHOLE, CELL_PUT_WHOLE)          \
+        }                                             \
+        if (j < (s)->units) {                         \
+            const ptrdiff_t w = (s)->units - j;       \
+            BODY(CELL_PART, CELL_PUT_PART)            \
+        }                                             \
     }
 #define CELL_WHOLE(p) v_load((const T *)(p) + j)
 #define CELL_PART(p) v_loadn((const T *)(p) + j, w)
@@ -27,14 +27,14 @@
 /* h = act(x + z) */
 static void FNN_NAME(rnn_cell)(const fnn_cell *s) {
     const bool relu = s->act == FNN_ACT_RELU;
-#define BODY(LOAD, STORE)                                              \
-    const T *z = (const T *)s->z + i * s->z_row;                       \
-    const T *x = (const T *)s->x + i * s->x_row;                       \
-    const V sum = v_add(LOAD(x), LOAD(z));                             \
-    const V h = relu ? m_relu(sum) : m_tanh(sum);                      \
-    STORE((T *)s->y + i * s->y_row, h);                                \
-    if (s->state != NULL) {                                            \
-        STORE((T *)s->state + i * s->state_row, h);                    \
+#define BODY(LOAD, STORE)                           \
+    const T *z = (const T *)s->z + i * s->z_row;    \
+    const T *x = (const T *)s->x + i * s->x_row;    \
+    const V sum = v_add(LOAD(x), LOAD(z));          \
+    const V h = relu ? m_relu(sum) : m_tanh(sum);   \
+    STORE((T *)s->y + i * s->y_row, h);             \
+    if (s->state != NULL) {                         \
+        STORE((T *)s->state + i * s->state_row, h); \
     }
     CELL_ROWS(s, BODY)
 #undef BODY
@@ -44,26 +44,26 @@ static void FNN_NAME(rnn_cell)(const fnn_cell *s) {
 static void FNN_NAME(gru_cell)(const fnn_cell *s) {
     const ptrdiff_t g = s->gate, zg = s->z_gate;
     const T *bias = s->bias;
-#define BODY(LOAD, STORE)                                              \
-    const T *z = (const T *)s->z + i * s->z_row;                       \
-    const T *x = (const T *)s->x + i * s->x_row;                       \
-    const V r = m_sigmoid(v_add(LOAD(x), LOAD(z)));                    \
-    const V u = m_sigmoid(v_add(LOAD(x + g), LOAD(z + zg)));           \
-    V hidden = LOAD(z + 2 * zg);                                       \
-    hidden = bias != NULL ? v_add(hidden, LOAD(bias)) : hidden;        \
-    const V n = m_tanh(v_fma(r, hidden, LOAD(x + 2 * g)));             \
-    const V before = LOAD((const T *)s->h + i * s->h_row);             \
-    const V h = v_fma(u, v_sub(before, n), n);                         \
-    STORE((T *)s->y + i * s->y_row, h);                                \
-    if (s->state != NULL) {                                            \
-        STORE((T *)s->state + i * s->state_row, h);                    \
-    }                                                                  \
-    if (s->gates != NULL) {                                            \
-        T *to = (T *)s->gates + i * s->gates_row;                      \
-        STORE(to, r);                                                  \
-        STORE(to + g, u);                                              \
-        STORE(to + 2 * g, n);                                          \
-        STORE(to + 3 * g, hidden);                                     \
+#define BODY(LOAD, STORE)                                       \
+    const T *z = (const T *)s->z + i * s->z_row;                \
+    const T *x = (const T *)s->x + i * s->x_row;                \
+    const V r = m_sigmoid(v_add(LOAD(x), LOAD(z)));             \
+    const V u = m_sigmoid(v_add(LOAD(x + g), LOAD(z + zg)));    \
+    V hidden = LOAD(z + 2 * zg);                                \
+    hidden = bias != NULL ? v_add(hidden, LOAD(bias)) : hidden; \
+    const V n = m_tanh(v_fma(r, hidden, LOAD(x + 2 * g)));      \
+    const V before = LOAD((const T *)s->h + i * s->h_row);      \
+    const V h = v_fma(u, v_sub(before, n), n);                  \
+    STORE((T *)s->y + i * s->y_row, h);                         \
+    if (s->state != NULL) {                                     \
+        STORE((T *)s->state + i * s->state_row, h);             \
+    }                                                           \
+    if (s->gates != NULL) {                                     \
+        T *to = (T *)s->gates + i * s->gates_row;               \
+        STORE(to, r);                                           \
+        STORE(to + g, u);                                       \
+        STORE(to + 2 * g, n);                                   \
+        STORE(to + 3 * g, hidden);                              \
     }
     CELL_ROWS(s, BODY)
 #undef BODY
@@ -102,20 +102,20 @@ static void FNN_NAME(lstm_cell)(const fnn_cell *s) {
 
 /* ---- backward -------------------------------------------------------------------- */
 
-#define CELL_TOTAL(LOAD)                                                       \
-    const V gh = LOAD((const T *)s->gh + i * s->gh_row);                       \
-    const V total =                                                            \
+#define CELL_TOTAL(LOAD)                                 \
+    const V gh = LOAD((const T *)s->gh + i * s->gh_row); \
+    const V total =                                      \
         s->gy == NULL ? gh : v_add(LOAD((const T *)s->gy + i * s->gy_row), gh);
 
 /* gz = total (1 - h^2), or total where h > 0 */
 static void FNN_NAME(rnn_cell_back)(const fnn_cell_back *s) {
     const bool relu = s->act == FNN_ACT_RELU;
     const V one = v_set1(1), zero = v_zero();
-#define BODY(LOAD, STORE)                                              \
-    CELL_TOTAL(LOAD)                                                   \
-    const V h = LOAD((const T *)s->h + i * s->h_row);                  \
-    const V slope = v_fnma(h, h, one);                                 \
-    STORE((T *)s->gz + i * s->gz_row,                                  \
+#define BODY(LOAD, STORE)                             \
+    CELL_TOTAL(LOAD)                                  \
+    const V h = LOAD((const T *)s->h + i * s->h_row); \
+    const V slope = v_fnma(h, h, one);                \
+    STORE((T *)s->gz + i * s->gz_row,                 \
           relu ? v_sel(v_le(h, zero), zero, total) : v_mul(total, slope));
     CELL_ROWS(s, BODY)
 #undef BODY
@@ -124,20 +124,20 @@ static void FNN_NAME(rnn_cell_back)(const fnn_cell_back *s) {
 static void FNN_NAME(gru_cell_back)(const fnn_cell_back *s) {
     const ptrdiff_t g = s->gate;
     const V one = v_set1(1);
-#define BODY(LOAD, STORE)                                              \
-    CELL_TOTAL(LOAD)                                                   \
-    const T *gates = (const T *)s->gates + i * s->gates_row;           \
-    const V r = LOAD(gates), u = LOAD(gates + g);                      \
-    const V n = LOAD(gates + 2 * g), hidden = LOAD(gates + 3 * g);     \
-    const V before = LOAD((const T *)s->h + i * s->h_row);             \
-    const V gn = v_mul(v_mul(total, v_sub(one, u)), v_fnma(n, n, one)); \
+#define BODY(LOAD, STORE)                                                        \
+    CELL_TOTAL(LOAD)                                                             \
+    const T *gates = (const T *)s->gates + i * s->gates_row;                     \
+    const V r = LOAD(gates), u = LOAD(gates + g);                                \
+    const V n = LOAD(gates + 2 * g), hidden = LOAD(gates + 3 * g);               \
+    const V before = LOAD((const T *)s->h + i * s->h_row);                       \
+    const V gn = v_mul(v_mul(total, v_sub(one, u)), v_fnma(n, n, one));          \
     const V gu = v_mul(v_mul(total, v_sub(before, n)), v_mul(u, v_sub(one, u))); \
-    const V gr = v_mul(v_mul(gn, hidden), v_mul(r, v_sub(one, r)));    \
-    T *to = (T *)s->gz + i * s->gz_row;                                \
-    STORE(to, gn);                                                     \
-    STORE(to + g, gr);                                                 \
-    STORE(to + 2 * g, gu);                                             \
-    STORE(to + 3 * g, v_mul(gn, r));                                   \
+    const V gr = v_mul(v_mul(gn, hidden), v_mul(r, v_sub(one, r)));              \
+    T *to = (T *)s->gz + i * s->gz_row;                                          \
+    STORE(to, gn);                                                               \
+    STORE(to + g, gr);                                                           \
+    STORE(to + 2 * g, gu);                                                       \
+    STORE(to + 3 * g, v_mul(gn, r));                                             \
     STORE((T *)s->direct + i * s->gh_row, v_mul(total, u));
     CELL_ROWS(s, BODY)
 #undef BODY
@@ -146,20 +146,20 @@ static void FNN_NAME(gru_cell_back)(const fnn_cell_back *s) {
 static void FNN_NAME(lstm_cell_back)(const fnn_cell_back *s) {
     const ptrdiff_t g = s->gate;
     const V one = v_set1(1);
-#define BODY(LOAD, STORE)                                                          \
-    CELL_TOTAL(LOAD)                                                               \
-    const T *gates = (const T *)s->gates + i * s->gates_row;                       \
-    const V in = LOAD(gates), forget = LOAD(gates + g);                            \
-    const V new = LOAD(gates + 2 * g), out = LOAD(gates + 3 * g);                  \
-    const V before = LOAD((const T *)s->before + i * s->gc_row);                   \
-    T *cells = (T *)s->gc + i * s->gc_row;                                         \
-    const V t = m_tanh(v_fma(forget, before, v_mul(in, new)));                     \
-    const V gc = v_fma(v_mul(total, out), v_fnma(t, t, one), LOAD(cells));         \
-    T *to = (T *)s->gz + i * s->gz_row;                                            \
-    STORE(to, v_mul(v_mul(gc, new), v_mul(in, v_sub(one, in))));                   \
-    STORE(to + g, v_mul(v_mul(gc, before), v_mul(forget, v_sub(one, forget))));    \
-    STORE(to + 2 * g, v_mul(v_mul(gc, in), v_fnma(new, new, one)));                \
-    STORE(to + 3 * g, v_mul(v_mul(total, t), v_mul(out, v_sub(one, out))));        \
+#define BODY(LOAD, STORE)                                                       \
+    CELL_TOTAL(LOAD)                                                            \
+    const T *gates = (const T *)s->gates + i * s->gates_row;                    \
+    const V in = LOAD(gates), forget = LOAD(gates + g);                         \
+    const V new = LOAD(gates + 2 * g), out = LOAD(gates + 3 * g);               \
+    const V before = LOAD((const T *)s->before + i * s->gc_row);                \
+    T *cells = (T *)s->gc + i * s->gc_row;                                      \
+    const V t = m_tanh(v_fma(forget, before, v_mul(in, new)));                  \
+    const V gc = v_fma(v_mul(total, out), v_fnma(t, t, one), LOAD(cells));      \
+    T *to = (T *)s->gz + i * s->gz_row;                                         \
+    STORE(to, v_mul(v_mul(gc, new), v_mul(in, v_sub(one, in))));                \
+    STORE(to + g, v_mul(v_mul(gc, before), v_mul(forget, v_sub(one, forget)))); \
+    STORE(to + 2 * g, v_mul(v_mul(gc, in), v_fnma(new, new, one)));             \
+    STORE(to + 3 * g, v_mul(v_mul(total, t), v_mul(out, v_sub(one, out))));     \
     STORE(cells, v_mul(gc, forget));
     CELL_ROWS(s, BODY)
 #undef BODY

@@ -11,18 +11,24 @@ static const fnn_tensor *input(const fnn_call *c, int i) {
     return i < c->n_in ? c->in[i] : NULL;
 }
 
+/* t of this shape, contiguous; n2 < 0: of two dimensions, n1 < 0: of one. */
+static void shape(fnn_tensor *t, int dtype, int64_t n0, int64_t n1, int64_t n2) {
+    t->dtype = dtype;
+    t->ndim = n1 < 0 ? 1 : n2 < 0 ? 2 : 3;
+    t->shape[0] = n0;
+    t->shape[1] = n1;
+    t->shape[2] = n2;
+    fnn_set_contiguous(t);
+}
+
 /* Fails unless t, where there is one, has these sizes, -1 for those past its dimensions. */
 static fnn_status expect(const fnn_call *c, const fnn_tensor *t, const char *name,
                          int dtype, int64_t n0, int64_t n1, int64_t n2) {
     if (t == NULL) {
         return FNN_OK;
     }
-    const int64_t n[] = {n0, n1, n2};
-    fnn_tensor wanted = {.ndim = 0};
-    while (wanted.ndim < 3 && n[wanted.ndim] >= 0) {
-        wanted.shape[wanted.ndim] = n[wanted.ndim];
-        wanted.ndim++;
-    }
+    fnn_tensor wanted;
+    shape(&wanted, dtype, n0, n1, n2);
     if (!fnn_same_shape(t, &wanted)) {
         return fnn_fail(c->err, FNN_ERR_VALUE, "%s: expected %s of shape %s, got %s",
                         c->op->name, name, FNN_SHAPE(&wanted), FNN_SHAPE(t));
@@ -65,22 +71,25 @@ static fnn_status describe(const fnn_call *c, fnn_rnn *r, int x, int w_ih, int w
     r->in = xs->shape[2];
     r->gates = gates[r->kind];
     if (w->ndim != 2 || w->shape[0] < 1 || w->shape[0] % r->gates != 0) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected weight_ih of shape (%lld units, features), got %s",
-                        c->op->name, (long long)r->gates, FNN_SHAPE(w));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected weight_ih of shape (%lld units, features), got %s",
+            c->op->name, (long long)r->gates, FNN_SHAPE(w));
     }
     r->units = w->shape[0] / r->gates;
     r->state = r->units;
     if (r->w_hr != NULL) {
         if (r->w_hr->ndim != 2 || r->w_hr->shape[0] < 1) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "%s: expected weight_hr of shape (projection, %lld), got %s",
-                            c->op->name, (long long)r->units, FNN_SHAPE(r->w_hr));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "%s: expected weight_hr of shape (projection, %lld), got %s",
+                c->op->name, (long long)r->units, FNN_SHAPE(r->w_hr));
         }
         r->state = r->w_hr->shape[0];
     }
     FNN_TRY(expect(c, w, "weight_ih", r->dtype, r->gates * r->units, r->in, -1));
-    FNN_TRY(expect(c, r->w_hh, "weight_hh", r->dtype, r->gates * r->units, r->state, -1));
+    FNN_TRY(
+        expect(c, r->w_hh, "weight_hh", r->dtype, r->gates * r->units, r->state, -1));
     FNN_TRY(expect(c, r->w_hr, "weight_hr", r->dtype, r->state, r->units, -1));
     FNN_TRY(expect(c, r->h0, "h0", r->dtype, r->batch, r->state, -1));
     FNN_TRY(expect(c, r->c0, "c0", r->dtype, r->batch, r->units, -1));
@@ -114,11 +123,6 @@ static fnn_status describe_forward(const fnn_call *c, fnn_rnn *r) {
     r->hn = &c->out[1];
     r->cn = r->kind == FNN_CELL_LSTM ? &c->out[3] : NULL;
     return FNN_OK;
-}
-
-static void shape(fnn_tensor *t, int dtype, int64_t n0, int64_t n1, int64_t n2) {
-    *t = (fnn_tensor){.dtype = dtype, .ndim = n2 < 0 ? 2 : 3, .shape = {n0, n1, n2}};
-    fnn_set_contiguous(t);
 }
 
 fnn_status fnn_infer_rnn(fnn_call *c) {
@@ -201,8 +205,8 @@ fnn_status fnn_infer_rnn_backward(fnn_call *c) {
     if (r.kind == FNN_CELL_RNN) {
         FNN_TRY(check_activation(c, r.act));
     } else {
-        FNN_TRY(expect(c, r.saved, "saved", r.dtype, r.steps, r.batch,
-                       fnn_rnn_saved(&r)));
+        FNN_TRY(
+            expect(c, r.saved, "saved", r.dtype, r.steps, r.batch, fnn_rnn_saved(&r)));
         FNN_TRY(fnn_expect_contiguous(c, SAVED, "saved"));
     }
     const int64_t needs = c->attr[r.kind == FNN_CELL_RNN ? 2 : 1].i;
@@ -218,17 +222,11 @@ fnn_status fnn_infer_rnn_backward(fnn_call *c) {
         [GW_HR] = {r.w_hr != NULL ? r.state : 0, r.units, -1},
     };
     for (int i = 0; i < c->op->n_out; i++) {
-        fnn_tensor *g = &c->out[i];
-        const bool bias = r.kind == FNN_CELL_GRU && i == GB_HH; /* comes with the other */
-        *g = (fnn_tensor){.dtype = r.dtype};
-        for (; g->ndim < 3 && sizes[i][g->ndim] >= 0; g->ndim++) {
-            g->shape[g->ndim] = sizes[i][g->ndim];
-        }
-        if (!(needs >> (bias ? GB : i) & 1)) {
-            g->shape[0] = 0;
-        }
-        fnn_set_contiguous(g);
-        FNN_TRY(fnn_check_size(c, g));
+        const bool bias =
+            r.kind == FNN_CELL_GRU && i == GB_HH; /* comes with the other */
+        const bool needed = needs >> (bias ? GB : i) & 1;
+        shape(&c->out[i], r.dtype, needed ? sizes[i][0] : 0, sizes[i][1], sizes[i][2]);
+        FNN_TRY(fnn_check_size(c, &c->out[i]));
     }
     return FNN_OK;
 }

@@ -15,16 +15,16 @@ typedef struct {
     char *x_copy, *gy_copy; /* packed, where what is given does not lie so */
     const char *y;          /* packed states */
     char *y_copy;
-    char *h0;     /* (batch, state), the sequences in order */
-    char *before; /* packed: the states before each step */
-    char *gz;     /* packed: gradients of what gates sum */
+    char *h0;         /* (batch, state), the sequences in order */
+    char *before;     /* packed: the states before each step */
+    char *gz;         /* packed: gradients of what gates sum */
     int64_t z, z_row; /* columns of gz: the first of the state's, and all of a row */
     char *gh, *direct, *gc; /* (batch, state) or (batch, units): from the step after */
-    char *totals, *made;    /* LSTM that projects: packed gradients of states; of what is
+    char *totals, *made; /* LSTM that projects: packed gradients of states; of what is
                              * projected, (batch, units) */
-    char *w_ih;             /* GRU: its rows in gz's order */
-    char *sums;             /* of gz over all rows */
-    char *gx;               /* packed, where sequences have lengths */
+    char *w_ih;          /* GRU: its rows in gz's order */
+    char *sums;          /* of gz over all rows */
+    char *gx;            /* packed, where sequences have lengths */
     const char *cells, *raw; /* of what forward has kept */
     char *scratch;
     int64_t operand;
@@ -203,8 +203,8 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
         j->operand = fnn_rnn_operand_bytes(&j->recurrent, j->most);
         if (r->w_hr != NULL) {
             set_product(&j->projection, r, r->w_hr, j->most, &at);
-            j->operand = fnn_max64(j->operand,
-                                   fnn_rnn_operand_bytes(&j->projection, j->most));
+            j->operand =
+                fnn_max64(j->operand, fnn_rnn_operand_bytes(&j->projection, j->most));
         }
         j->scratch = fnn_rnn_take(&at, j->pieces * j->operand);
     } else {
@@ -426,8 +426,8 @@ static void hand_over(const job *j) {
 fnn_status fnn_rnn_backward(const fnn_rnn *r, void *workspace, fnn_error *err) {
     job j;
     lay_out(&j, r, workspace);
-    fnn_status status = fnn_sequence_set(&j.s, r->steps, r->batch, r->lengths, j.room,
-                                         r->name, err);
+    fnn_status status =
+        fnn_sequence_set(&j.s, r->steps, r->batch, r->lengths, j.room, r->name, err);
     if (status != FNN_OK) {
         return status;
     }

@@ -41,8 +41,7 @@ int64_t fnn_rnn_start(const fnn_sequence *s, int64_t pieces, int64_t i) {
 bool fnn_rnn_even(const fnn_tensor *x, int64_t *row) {
     const int64_t *n = x->shape, *s = x->stride;
     *row = n[1] > 1 ? s[1] : s[0];
-    return (n[2] <= 1 || s[2] == 1) &&
-           (n[0] <= 1 || n[1] <= 1 || s[0] == n[1] * s[1]);
+    return (n[2] <= 1 || s[2] == 1) && (n[0] <= 1 || n[1] <= 1 || s[0] == n[1] * s[1]);
 }
 
 fnn_rows fnn_rnn_rows(const fnn_tensor *t) {
@@ -74,18 +73,18 @@ typedef struct {
     char *room;     /* of the sequence */
     const char *x;
     int64_t x_row;
-    char *copy;        /* of x, packed; NULL: x is read where it is */
-    char *bias;        /* of all gates, or NULL */
-    char *z;           /* products with inputs, gates of a row side by side */
-    int64_t z_row;     /* elements */
-    int64_t chunk;     /* steps that z has room for */
-    char *y;           /* packed */
-    char *states[2];   /* (batch, state): before and after a step, in turns */
-    char *cells;       /* LSTM: (batch, units) */
-    char *before;      /* LSTM: cells before each step, where they are kept */
-    char *raw;         /* LSTM that projects: states before that */
-    bool raw_kept;     /* a row for each step, else one a sequence */
-    char *scratch;     /* of each piece */
+    char *copy;      /* of x, packed; NULL: x is read where it is */
+    char *bias;      /* of all gates, or NULL */
+    char *z;         /* products with inputs, gates of a row side by side */
+    int64_t z_row;   /* elements */
+    int64_t chunk;   /* steps that z has room for */
+    char *y;         /* packed */
+    char *states[2]; /* (batch, state): before and after a step, in turns */
+    char *cells;     /* LSTM: (batch, units) */
+    char *before;    /* LSTM: cells before each step, where they are kept */
+    char *raw;       /* LSTM that projects: states before that */
+    bool raw_kept;   /* a row for each step, else one a sequence */
+    char *scratch;   /* of each piece */
     int64_t operand, projected, slice; /* bytes of it: packed states; all */
     char *gemm;
     /* of the steps under way */
@@ -219,8 +218,9 @@ int64_t fnn_rnn_forward_workspace(const fnn_rnn *r) {
 
 /* What the cell does at step t for rows [r0, r0 + n), units from u on; products with the
  * state are at z, their gates `gate` apart. */
-static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n, int64_t u,
-                     int64_t units, const char *z, int64_t z_row, int64_t z_gate) {
+static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
+                     int64_t u, int64_t units, const char *z, int64_t z_row,
+                     int64_t z_gate) {
     const fnn_rnn *r = j->r;
     const int f64 = FNN_F64(r->dtype);
     const ptrdiff_t size = r->size;
@@ -270,7 +270,8 @@ static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n, 
 }
 
 /* The states of rows [r0, r0 + n) at step t from what the LSTM has made. */
-static void project(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n, char *room) {
+static void project(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
+                    char *room) {
     const fnn_rnn *r = j->r;
     const ptrdiff_t size = r->size;
     const int64_t row = fnn_sequence_first(&j->s, t) + r0;
@@ -339,11 +340,11 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
 /* ---- the whole ----------------------------------------------------------------------- */
 
 /* b_ih + b_hh; of a GRU's new gate b_ih alone. */
-#define ADD_UP(T)                                                       \
-    for (int64_t i = 0; i < r->gates * r->units; i++) {                 \
-        const T a = ((const T *)(const void *)r->b_ih->data)[i];        \
-        const T b = ((const T *)(const void *)r->b_hh->data)[i];        \
-        ((T *)(void *)j->bias)[i] = i < both ? a + b : a;               \
+#define ADD_UP(T)                                                \
+    for (int64_t i = 0; i < r->gates * r->units; i++) {          \
+        const T a = ((const T *)(const void *)r->b_ih->data)[i]; \
+        const T b = ((const T *)(const void *)r->b_hh->data)[i]; \
+        ((T *)(void *)j->bias)[i] = i < both ? a + b : a;        \
     }
 static void add_biases(const job *j) {
     const fnn_rnn *r = j->r;
@@ -359,7 +360,8 @@ static void add_biases(const job *j) {
 }
 #undef ADD_UP
 
-static void start_states(const job *j, const fnn_tensor *given, int64_t width, char *to) {
+static void start_states(const job *j, const fnn_tensor *given, int64_t width,
+                         char *to) {
     if (given == NULL) {
         memset(to, 0, (size_t)(j->r->batch * width * j->r->size));
         return;
@@ -397,8 +399,8 @@ static void clear_rest(const job *j) {
 fnn_status fnn_rnn_forward(const fnn_rnn *r, void *workspace, fnn_error *err) {
     job j;
     lay_out(&j, r, workspace);
-    fnn_status status = fnn_sequence_set(&j.s, r->steps, r->batch, r->lengths, j.room,
-                                         r->name, err);
+    fnn_status status =
+        fnn_sequence_set(&j.s, r->steps, r->batch, r->lengths, j.room, r->name, err);
     if (status != FNN_OK || r->batch == 0) {
         return status;
     }

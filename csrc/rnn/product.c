@@ -121,9 +121,8 @@ static void run_panel(const fnn_rnn_product *p, const fnn_rnn_operand *a, ptrdif
             p->kernel->tile(&t);
             t.a = (const char *)t.a + t.m * t.k * size;
             t.c = (char *)t.c + t.m * ldc * size;
-            t.residual = residual == NULL
-                             ? NULL
-                             : (const char *)t.residual + t.m * ldc * size;
+            t.residual =
+                residual == NULL ? NULL : (const char *)t.residual + t.m * ldc * size;
         }
         q += t.k;
     } while (q < p->k);
@@ -154,8 +153,8 @@ void fnn_rnn_product_block(const fnn_rnn_product *p, ptrdiff_t u,
         const char *panel = block + g * p->k * width * p->size;
         for (ptrdiff_t j = 0; j < n; j += p->kernel->nr) {
             const ptrdiff_t at = (g * width + j) * p->size;
-            run_panel(p, a, fnn_min64(n - j, p->kernel->nr), j, width, panel, c + at, ldc,
-                      residual == NULL ? NULL : residual + at);
+            run_panel(p, a, fnn_min64(n - j, p->kernel->nr), j, width, panel, c + at,
+                      ldc, residual == NULL ? NULL : residual + at);
         }
     }
 }

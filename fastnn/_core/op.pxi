@@ -29,6 +29,7 @@ cdef class Op:
     cdef object gradient
     cdef object composite
     cdef tuple saved      # ((index, mask), ...): inputs; index n_in + k is output k
+    cdef tuple further    # outputs beside the first that gradients arrive for
 
     def __call__(self, *args):
         return run_op(self, args, None)
@@ -79,8 +80,10 @@ cdef class Op:
         """Whether the op has a gradient (bool)."""
         return self.gradient is not None
 
-    def set_gradient(self, gradient, saves, composite):
+    def set_gradient(self, gradient, saves, composite, outputs):
         """Declares the gradient: gradient(node, *output gradients) -> input gradients.
+
+        outputs names those beside the first that are differentiable.
 
         saves maps names of inputs and outputs to the inputs whose gradient needs them, so
         that nothing is kept in vain. composite(*inputs, *attributes), written in other ops,
@@ -92,6 +95,7 @@ cdef class Op:
             mask = sum(1 << self.inputs.index(i) for i in needed_by.split())
             saved.append((names.index(name), mask))
         self.saved = tuple(saved)
+        self.further = tuple([self.outputs.index(name) for name in outputs])
         self.gradient = gradient
         self.composite = composite
 

@@ -26,6 +26,7 @@ from fastnn.nn.activation import (
     Softplus,
     Tanh,
 )
+from fastnn.nn.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from fastnn.nn.container import (
     ModuleDict,
     ModuleList,
@@ -74,6 +75,7 @@ from fastnn.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastnn.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from fastnn.nn.shape import Flatten, Unflatten
 from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
@@ -81,6 +83,9 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -107,6 +112,7 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
@@ -115,6 +121,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -134,6 +141,9 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",

@@ -68,6 +68,7 @@ def gradient(
     *,
     saves: dict[str, str] | None = None,
     composite: Callable[..., Tensor] | None = None,
+    outputs: str = "",
 ) -> Callable[[F], F]:
     """Declares the gradient of a table row: f(node, *gy) -> gradient of every input.
 
@@ -77,10 +78,12 @@ def gradient(
         composite : the op written in other ops, f(*inputs, *attributes), differentiated
             instead under create_graph where f calls a fused op. Then saves must begin with
             every input.
+        outputs : those beside the first that are differentiable ("hn cn"). Where there are
+            any, each gy may be None.
     """
 
     def declare(f: F) -> F:
-        op(name).set_gradient(f, saves or {}, composite)
+        op(name).set_gradient(f, saves or {}, composite, outputs.split())
         return f
 
     return declare

@@ -6,6 +6,7 @@ GEMM; what the steps do is fused behind their products with the states (csrc/rnn
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,7 @@ def _parts(z: Tensor, gates: int) -> list[Tensor]:
     return [_slice(z, 1, g * units, (g + 1) * units, 1) for g in range(gates)]
 
 
-def rnn_step(
-    x: Tensor, h: Tensor, weights: tuple[Any, ...], activation: str
-) -> Tensor:
+def rnn_step(x: Tensor, h: Tensor, weights: tuple[Any, ...], activation: str) -> Tensor:
     """act(W_ih x + b_ih + W_hh h + b_hh): (batch, features), (batch, units)."""
     w_ih, w_hh, b_ih, b_hh = weights
     z = _add(linear(x, w_ih, b_ih), linear(h, w_hh, b_hh))
@@ -185,7 +184,7 @@ def _needs(node: Node, *inputs: int) -> int:
     return sum(1 << bit for bit, i in enumerate(inputs) if i >= 0 and node.needs(i))
 
 
-@gradient("rnn", saves=_saves(_INPUTS + " lengths y", _INPUTS))
+@gradient("rnn", saves=_saves(_INPUTS + " lengths y", _INPUTS), outputs="hn")
 def _(node: Node, gy: Tensor | None, ghn: Tensor | None) -> Gradients:
     from fastnn.autograd import composite_gradient, is_grad_enabled
 
@@ -201,7 +200,7 @@ def _(node: Node, gy: Tensor | None, ghn: Tensor | None) -> Gradients:
     return _wanted(node, gx, gw_ih, gw_hh, gb, gb, gh0, None)
 
 
-@gradient("gru", saves=_saves(_INPUTS + " lengths y saved", _INPUTS))
+@gradient("gru", saves=_saves(_INPUTS + " lengths y saved", _INPUTS), outputs="hn")
 def _(node: Node, gy: Tensor | None, ghn: Tensor | None, _saved: None) -> Gradients:
     from fastnn.autograd import composite_gradient, is_grad_enabled
 
@@ -222,6 +221,7 @@ def _(node: Node, gy: Tensor | None, ghn: Tensor | None, _saved: None) -> Gradie
 @gradient(
     "lstm",
     saves=_saves(_INPUTS + " lengths c0 w_hr y saved", _INPUTS + " c0 w_hr"),
+    outputs="hn cn",
 )
 def _(
     node: Node, gy: Tensor | None, ghn: Tensor | None, _saved: None, gcn: Tensor | None
@@ -358,10 +358,7 @@ def _unpacked(saved: Any, active: list[Any], units: int) -> list[list[Any]]:
         width = units if k else 4 * units
         parts.append(flat[at : at + rows * width].reshape(rows, width))
         at += rows * width
-    return [
-        [part[a:b] for part in parts]
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    return [[part[a:b] for part in parts] for a, b in pairwise(starts)]
 
 
 def _backward(

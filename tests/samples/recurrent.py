@@ -165,7 +165,9 @@ def _forward_row(kind: str) -> Row:
     if kind == "rnn":
         hostile.append(
             Hostile(
-                (x, w_ih, w_hh, b_ih, b_hh, h0, None, 2, False), ValueError, "activation"
+                (x, w_ih, w_hh, b_ih, b_hh, h0, None, 2, False),
+                ValueError,
+                "activation",
             )
         )
     return Row(

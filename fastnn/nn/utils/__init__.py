@@ -1,5 +1,6 @@
 """Help around modules: bounds on gradients, parameters as one vector."""
 
+from fastnn.nn.utils import rnn
 from fastnn.nn.utils.clip_grad import (
     all_finite,
     clip_grad_norm_,
@@ -19,5 +20,6 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "rnn",
     "vector_to_parameters",
 ]

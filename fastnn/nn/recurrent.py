@@ -1,0 +1,617 @@
+"""RNN, LSTM and GRU: layers over whole sequences, or step by step.
+
+A layer is one native call for each direction; see fastnn/ops/recurrent.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import fastnn
+from fastnn._core import Tensor
+from fastnn.nn import _checks as checks
+from fastnn.nn import functional as F
+from fastnn.nn import init
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.nn.utils.rnn import PackedSequence, padded, repacked
+from fastnn.ops.recurrent import recurrent_layer
+
+INITIALISATIONS = ("uniform", "orthogonal")
+
+
+def nonlinearity_of(layer: str, name: str) -> str:
+    """name, where it is one that an RNN has; ValueError that names the layer if not."""
+    if name not in ("tanh", "relu"):
+        raise ValueError(
+            f"{layer}: expected nonlinearity 'tanh' or 'relu', got {name!r}"
+        )
+    return name
+
+
+class RNNBase(Module):
+    """What RNN, LSTM and GRU share: parameters, layers and directions.
+
+    Attributes: weight_ih_l0 (gates hidden_size, input_size), weight_hh_l0 (gates
+        hidden_size, hidden_size), bias_ih_l0, bias_hh_l0 (gates hidden_size,), the same for
+        each further layer, with "_reverse" behind the second direction's.
+    """
+
+    mode: str = ""  # as recurrent_layer takes it
+    gates: int = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        recurrent_init: str = "uniform",
+        stateful: bool = False,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.input_size = checks.size(name, "input_size", input_size)
+        self.hidden_size = checks.size(name, "hidden_size", hidden_size, 1)
+        self.num_layers = checks.size(name, "num_layers", num_layers, 1)
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = checks.probability(name, dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = checks.size(name, "proj_size", proj_size)
+        if self.proj_size >= self.hidden_size:
+            raise ValueError(
+                f"{name}: expected proj_size below hidden_size, got {proj_size} and "
+                f"{hidden_size}"
+            )
+        if recurrent_init not in INITIALISATIONS:
+            raise ValueError(
+                f"{name}: expected recurrent_init out of {list(INITIALISATIONS)}, got "
+                f"{recurrent_init!r}"
+            )
+        if stateful and bidirectional:
+            raise ValueError(
+                f"{name}: a bidirectional layer begins at both ends, so it carries no state"
+            )
+        self.recurrent_init = recurrent_init
+        self.stateful = stateful
+        like = {"device": device, "dtype": checks.floating(name, dtype)}
+        wide, out = self.gates * self.hidden_size, self.output_size
+        for layer in range(self.num_layers):
+            features = self.input_size if layer == 0 else out * self.directions
+            for end in self._ends(layer):
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (wide, features),
+                    "weight_hh": (wide, out),
+                }
+                if bias:
+                    shapes |= {"bias_ih": (wide,), "bias_hh": (wide,)}
+                if self.proj_size:
+                    shapes["weight_hr"] = (out, self.hidden_size)
+                for part, shape in shapes.items():
+                    setattr(self, part + end, Parameter(fastnn.empty(shape, **like)))
+        self.reset_parameters()
+
+    @property
+    def directions(self) -> int:
+        """2 where it is bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Features of a state in one direction."""
+        return self.proj_size or self.hidden_size
+
+    def _ends(self, layer: int) -> tuple[str, ...]:
+        """What the names of a layer's parameters end with, direction by direction."""
+        ends = (f"_l{layer}", f"_l{layer}_reverse")
+        return ends[: self.directions]
+
+    def _weights(self, end: str) -> tuple[Tensor | None, ...]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        return tuple(getattr(self, name + end, None) for name in names)
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters of each layer and direction, in PyTorch's order."""
+        return [
+            [w for w in self._weights(end) if isinstance(w, Parameter)]
+            for layer in range(self.num_layers)
+            for end in self._ends(layer)
+        ]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: weights are laid out anew in each call. For PyTorch's programs."""
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew: uniform in ±1/√hidden_size; recurrent weights
+        orthogonal, gate by gate, where recurrent_init says so."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+        if self.recurrent_init == "orthogonal":
+            for weights in self.all_weights:
+                with fastnn.no_grad():
+                    for gate in weights[1].chunk(self.gates, 0):
+                        gate.copy_(init.orthogonal_(fastnn.empty_like(gate)))
+
+    # ---- states ----
+
+    def _zeros(self, x: Tensor, batch: int) -> tuple[Tensor, ...]:
+        """First states of all layers."""
+        rows = self.num_layers * self.directions
+        sizes = (self.output_size, self.hidden_size)[: 1 + (self.mode == "LSTM")]
+        return tuple(fastnn.zeros(rows, batch, n, dtype=x.dtype) for n in sizes)
+
+    def _given(self, hx: Any, x: Tensor, batch: int) -> tuple[Tensor, ...]:
+        """hx as a tuple of states (layers directions, batch, features), checked."""
+        name = type(self).__name__
+        lstm = self.mode == "LSTM"
+        if lstm and not (isinstance(hx, tuple | list) and len(hx) == 2):
+            raise TypeError(
+                f"{name}: expected hx as (h_0, c_0), got {type(hx).__name__}"
+            )
+        states = tuple(hx) if lstm else (hx,)
+        rows = self.num_layers * self.directions
+        for said, state, n in zip(
+            ("h_0", "c_0"), states, (self.output_size, self.hidden_size), strict=False
+        ):
+            if not isinstance(state, Tensor):
+                raise TypeError(
+                    f"{name}: expected {said} as a Tensor, got {type(state).__name__}"
+                )
+            if state.shape != (rows, batch, n):
+                raise ValueError(
+                    f"{name}: expected {said} of shape {(rows, batch, n)}, got "
+                    f"{state.shape}"
+                )
+        return states
+
+    def reset_state(self) -> None:
+        """Forget the state that a stateful layer carries: the next call starts from
+        zeros."""
+        for name in ("carried_h", "carried_c"):
+            carried = self._buffers_carried().get(name)
+            if carried is not None:
+                carried.zero_()
+
+    def _buffers_carried(self) -> dict[str, Tensor]:
+        found = {}
+        for name in ("carried_h", "carried_c"):
+            carried = getattr(self, name, None)
+            if isinstance(carried, Tensor):
+                found[name] = carried
+        return found
+
+    def _carried(self, x: Tensor, batch: int) -> tuple[Tensor, ...]:
+        """Copies of the states that the call before has left."""
+        carried = self._buffers_carried()
+        if not carried or next(iter(carried.values())).shape[1] != batch:
+            for name, state in zip(
+                ("carried_h", "carried_c"), self._zeros(x, batch), strict=False
+            ):
+                self.register_buffer(name, state, persistent=False)
+            carried = self._buffers_carried()
+        return tuple(state.clone() for state in carried.values())
+
+    # ---- calls ----
+
+    def forward(
+        self,
+        input: Any,
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+    ) -> tuple[Any, Any]:
+        """All steps of all sequences.
+
+        Parameters:
+            input : (steps, batch, input_size), or (batch, steps, input_size) with
+                batch_first, or (steps, input_size), or a PackedSequence.
+            hx : first states, (num_layers directions, batch, output_size), or without the
+                batch where input has none; of an LSTM (h_0, c_0), c_0 with hidden_size.
+                None: zeros, or what a stateful layer carries.
+            lengths : integers (batch,): how many steps each sequence has. What lies past
+                its end is not read, and 0 in the output; the second direction begins at
+                its end. No order is asked for.
+
+        Returns: (output, states): the last layer's states of all steps, like input but
+            with directions output_size features; the last states, like hx.
+
+        Raises: ValueError, TypeError for what does not fit.
+        """
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths)
+        name = type(self).__name__
+        if not isinstance(input, Tensor) or input.ndim not in (2, 3):
+            got = input.shape if isinstance(input, Tensor) else type(input).__name__
+            raise ValueError(f"{name}: expected input of 2 or 3 dimensions, got {got}")
+        if input.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{name}: expected input with {self.input_size} features (last "
+                f"dimension), got shape {input.shape}"
+            )
+        single = input.ndim == 2
+        x = input
+        if single:
+            x = input.unsqueeze(1)
+            if hx is not None:
+                hx = (
+                    tuple(state.unsqueeze(1) for state in hx)
+                    if self.mode == "LSTM"
+                    else hx.unsqueeze(1)
+                )
+        elif self.batch_first:
+            x = input.transpose(0, 1)
+        batch = x.shape[1]
+        carries = self.stateful and hx is None
+        if carries:
+            states = self._carried(x, batch)
+        else:
+            states = () if hx is None else self._given(hx, x, batch)
+        if lengths is not None and not isinstance(lengths, Tensor):
+            lengths = fastnn.tensor(lengths, dtype=fastnn.int64)
+        y, last = self._run(x, states, lengths)
+        if carries:
+            for carried, state in zip(
+                self._buffers_carried().values(), last, strict=True
+            ):
+                carried.copy_(state.detach())
+        if single:
+            y = y.squeeze(1)
+            last = tuple(state.squeeze(1) for state in last)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, (last if self.mode == "LSTM" else last[0])
+
+    def _run(
+        self, x: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """All layers; states () for zeros."""
+        last: list[list[Tensor]] = [[], []]
+        row = 0
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                x = F.dropout(x, self.dropout)
+            ys = []
+            for reverse, end in enumerate(self._ends(layer)):
+                h0, c0 = ([s.select(0, row) for s in states] + [None, None])[:2]
+                y, h, c = recurrent_layer(
+                    self.mode, x, self._weights(end), h0, c0, lengths, bool(reverse)
+                )
+                ys.append(y)
+                last[0].append(h)
+                if c is not None:
+                    last[1].append(c)
+                row += 1
+            x = ys[0] if len(ys) == 1 else fastnn.cat(ys, -1)
+        return x, tuple(fastnn.stack(part, 0) for part in last if part)
+
+    def _packed(self, input: PackedSequence, hx: Any, lengths: Any) -> tuple[Any, Any]:
+        name = type(self).__name__
+        if lengths is not None:
+            raise ValueError(f"{name}: a PackedSequence has its own lengths")
+        x, n = padded(input)
+        order, back = input.sorted_indices, input.unsorted_indices
+        if hx is not None and order is not None:
+            hx = (
+                tuple(s.index_select(1, order) for s in hx)
+                if self.mode == "LSTM"
+                else hx.index_select(1, order)
+            )
+        states = () if hx is None else self._given(hx, x, x.shape[1])
+        y, last = self._run(x, states, n)
+        if back is not None:
+            last = tuple(state.index_select(1, back) for state in last)
+        return repacked(y, input), (last if self.mode == "LSTM" else last[0])
+
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One step, for what arrives bit by bit: step after step gives the bits of the
+        whole sequence.
+
+        Parameters:
+            x : (batch, input_size) or (input_size,).
+            state : what the step before has returned; None: zeros. It is a Tensor, or
+                (h, c) of an LSTM, and fastnn.save keeps it.
+
+        Returns: (output, state): the last layer's output (batch, output_size); the state
+            (num_layers, batch, output_size), without the batch where x has none.
+
+        Raises: RuntimeError for a bidirectional layer, which reads its input to the end.
+        """
+        name = type(self).__name__
+        if self.bidirectional:
+            raise RuntimeError(
+                f"{name}.step: a bidirectional layer needs whole sequences"
+            )
+        if not isinstance(x, Tensor) or x.ndim not in (1, 2):
+            got = x.shape if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{name}.step: expected x of 1 or 2 dimensions, got {got}")
+        single = x.ndim == 1
+        if state is None:
+            zeros = self._zeros(x, 1 if single else x.shape[0])
+            if single:
+                zeros = tuple(s.squeeze(1) for s in zeros)
+            state = zeros if self.mode == "LSTM" else zeros[0]
+        if single:
+            y, state = self.forward(x.unsqueeze(0), state)
+            return y.squeeze(0), state
+        if self.batch_first:
+            y, state = self.forward(x.unsqueeze(1), state)
+            return y.squeeze(1), state
+        y, state = self.forward(x.unsqueeze(0), state)
+        return y.squeeze(0), state
+
+    def extra_repr(self) -> str:
+        """The arguments of the layer that are not defaults."""
+        text = f"{self.input_size}, {self.hidden_size}"
+        if self.proj_size:
+            text += f", proj_size={self.proj_size}"
+        for name, default in (
+            ("num_layers", 1),
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0.0),
+            ("bidirectional", False),
+            ("stateful", False),
+        ):
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)}"
+        return text
+
+
+class RNN(RNNBase):
+    """h = act(W_ih x + b_ih + W_hh h + b_hh) at each step, act tanh or ReLU.
+
+    weight_ih_l0 (hidden_size, input_size), weight_hh_l0 (hidden_size, hidden_size), biases
+    (hidden_size,); uniform in ±1/√hidden_size.
+
+    Parameters:
+        input_size : int: features of the input at a step.
+        hidden_size : int: features of the state.
+        num_layers : int: layers, each of which reads the states of the one before.
+        nonlinearity : "tanh" or "relu".
+        bias : bool: whether b_ih and b_hh are there.
+        batch_first : bool: input and output are (batch, steps, features).
+        dropout : float in [0, 1]: of each layer's output but the last one's, in training.
+        bidirectional : bool: a second set of weights reads from the end; the outputs of
+            both stand side by side.
+        device : "cpu" or None.
+        dtype : of the parameters; None is float32.
+        recurrent_init : "uniform", or "orthogonal": weight_hh begins as orthogonal
+            matrices, gate by gate.
+        stateful : bool: a call without hx begins with the states that the call before has
+            left, detached, as truncated backpropagation wants; reset_state() forgets them.
+
+    forward(input, hx=None, *, lengths=None) takes whole sequences, step(x, state) one step.
+
+    Raises: TypeError, ValueError for arguments out of range.
+
+    Source: Elman, "Finding structure in time", 1990.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.RNN(3, 4, batch_first=True)
+        >>> y, h = layer(fastnn.ones(2, 5, 3))
+        >>> tuple(y.shape), tuple(h.shape)
+        ((2, 5, 4), (1, 2, 4))
+    """
+
+    mode = "RNN_TANH"
+    gates = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        recurrent_init: str = "uniform",
+        stateful: bool = False,
+    ) -> None:
+        self.nonlinearity = nonlinearity_of("RNN", nonlinearity)
+        self.mode = f"RNN_{nonlinearity.upper()}"
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
+            recurrent_init=recurrent_init,
+            stateful=stateful,
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments of the layer that are not defaults."""
+        text = super().extra_repr()
+        return text if self.nonlinearity == "tanh" else f"{text}, nonlinearity=relu"
+
+
+class LSTM(RNNBase):
+    """Long short-term memory.
+
+    At each step, with z = W_ih x + b_ih + W_hh h + b_hh cut into four gates:
+    i, f, o = σ(z_i), σ(z_f), σ(z_o), g = tanh(z_g); c = f c + i g; h = o tanh(c), or
+    W_hr (o tanh(c)) with proj_size.
+
+    weight_ih_l0 (4 hidden_size, input_size), weight_hh_l0 (4 hidden_size, output_size),
+    biases (4 hidden_size,), gates in the order i, f, g, o; weight_hr_l0 (proj_size,
+    hidden_size); uniform in ±1/√hidden_size.
+
+    Parameters:
+        input_size : int: features of the input at a step.
+        hidden_size : int: features of the state.
+        num_layers : int: layers, each of which reads the states of the one before.
+        bias : bool: whether b_ih and b_hh are there.
+        batch_first : bool: input and output are (batch, steps, features).
+        dropout : float in [0, 1]: of each layer's output but the last one's, in training.
+        bidirectional : bool: a second set of weights reads from the end; the outputs of
+            both stand side by side.
+        proj_size : int: features that states are projected to; 0: they are not.
+        device : "cpu" or None.
+        dtype : of the parameters; None is float32.
+        forget_bias : float or None: the sum of the forget gate's biases at the beginning;
+            1 or more lets memory last from the start.
+        recurrent_init : "uniform", or "orthogonal": weight_hh begins as orthogonal
+            matrices, gate by gate.
+        stateful : bool: a call without hx begins with the states that the call before has
+            left, detached, as truncated backpropagation wants; reset_state() forgets them.
+
+    forward(input, hx=None, *, lengths=None) takes whole sequences, step(x, state) one step.
+
+    Raises: TypeError, ValueError for arguments out of range.
+
+    Source: Hochreiter, Schmidhuber, "Long short-term memory", 1997; Gers, Schmidhuber,
+        Cummins, "Learning to forget", 2000; Jozefowicz, Zaremba, Sutskever, "An empirical
+        exploration of recurrent network architectures", 2015 (forget_bias).
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.LSTM(3, 4, num_layers=2, forget_bias=1.0)
+        >>> y, (h, c) = layer(fastnn.ones(5, 2, 3), lengths=[5, 3])
+        >>> tuple(y.shape), tuple(c.shape), y[4, 1].tolist()
+        ((5, 2, 4), (2, 2, 4), [0.0, 0.0, 0.0, 0.0])
+    """
+
+    mode = "LSTM"
+    gates = 4
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        forget_bias: float | None = None,
+        recurrent_init: str = "uniform",
+        stateful: bool = False,
+    ) -> None:
+        if forget_bias is not None and not bias:
+            raise ValueError("LSTM: forget_bias needs bias=True")
+        self.forget_bias = forget_bias
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            recurrent_init=recurrent_init,
+            stateful=stateful,
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, and set forget biases where forget_bias says so."""
+        super().reset_parameters()
+        if self.forget_bias is None:
+            return
+        n = self.hidden_size
+        with fastnn.no_grad():
+            for weights in self.all_weights:
+                weights[2][n : 2 * n].fill_(self.forget_bias)
+                weights[3][n : 2 * n].fill_(0.0)
+
+
+class GRU(RNNBase):
+    """Gated recurrent unit.
+
+    At each step r, u = σ(W_ih x + b_ih + W_hh h + b_hh), n = tanh(W_in x + b_in +
+    r (W_hn h + b_hn)), h = (1 - u) n + u h.
+
+    weight_ih_l0 (3 hidden_size, input_size), weight_hh_l0 (3 hidden_size, hidden_size),
+    biases (3 hidden_size,), gates in the order r, u, n; uniform in ±1/√hidden_size.
+
+    Parameters:
+        input_size : int: features of the input at a step.
+        hidden_size : int: features of the state.
+        num_layers : int: layers, each of which reads the states of the one before.
+        bias : bool: whether b_ih and b_hh are there.
+        batch_first : bool: input and output are (batch, steps, features).
+        dropout : float in [0, 1]: of each layer's output but the last one's, in training.
+        bidirectional : bool: a second set of weights reads from the end; the outputs of
+            both stand side by side.
+        device : "cpu" or None.
+        dtype : of the parameters; None is float32.
+        recurrent_init : "uniform", or "orthogonal": weight_hh begins as orthogonal
+            matrices, gate by gate.
+        stateful : bool: a call without hx begins with the states that the call before has
+            left, detached, as truncated backpropagation wants; reset_state() forgets them.
+
+    forward(input, hx=None, *, lengths=None) takes whole sequences, step(x, state) one step.
+
+    Raises: TypeError, ValueError for arguments out of range.
+
+    Source: Cho et al., arXiv:1406.1078, with r applied behind the product as in
+        PyTorch.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.GRU(3, 4, bidirectional=True)
+        >>> y, h = layer(fastnn.ones(5, 2, 3))
+        >>> tuple(y.shape), tuple(h.shape)
+        ((5, 2, 8), (2, 2, 4))
+    """
+
+    mode = "GRU"
+    gates = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        recurrent_init: str = "uniform",
+        stateful: bool = False,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
+            recurrent_init=recurrent_init,
+            stateful=stateful,
+        )
