@@ -111,10 +111,21 @@ static void FNN_NAME(lstm_cell)(const fnn_cell *s) {
 
 /* ---- backward -------------------------------------------------------------------- */
 
-#define CELL_TOTAL(LOAD)                                 \
-    const V gh = LOAD((const T *)s->gh + i * s->gh_row); \
-    const V total =                                      \
-        s->gy == NULL ? gh : v_add(LOAD((const T *)s->gy + i * s->gy_row), gh);
+/* The next row is fetched while this one is computed. */
+#define CELL_TOTAL(LOAD)                                \
+    V total = LOAD((const T *)s->gh + i * s->gh_row);   \
+    if (s->gy != NULL) {                                \
+        const T *gy = (const T *)s->gy + i * s->gy_row; \
+        __builtin_prefetch(gy + s->gy_row + j);         \
+        total = v_add(LOAD(gy), total);                 \
+    }
+#define CELL_GATES                                            \
+    const T *gates = (const T *)s->gates + i * s->gates_row;  \
+    T *to = (T *)s->gz + i * s->gz_row;                       \
+    for (int k = 0; k < 4; k++) {                             \
+        __builtin_prefetch(gates + s->gates_row + k * g + j); \
+        __builtin_prefetch(to + s->gz_row + k * g + j, 1);    \
+    }
 
 /* gz = total (1 - h^2), or total where h > 0 */
 static void FNN_NAME(rnn_cell_back)(const fnn_cell_back *s) {
@@ -135,14 +146,13 @@ static void FNN_NAME(gru_cell_back)(const fnn_cell_back *s) {
     const V one = v_set1(1);
 #define BODY(LOAD, STORE)                                                        \
     CELL_TOTAL(LOAD)                                                             \
-    const T *gates = (const T *)s->gates + i * s->gates_row;                     \
+    CELL_GATES                                                                   \
     const V r = LOAD(gates), u = LOAD(gates + g);                                \
     const V n = LOAD(gates + 2 * g), hidden = LOAD(gates + 3 * g);               \
     const V before = LOAD((const T *)s->h + i * s->h_row);                       \
     const V gn = v_mul(v_mul(total, v_sub(one, u)), v_fnma(n, n, one));          \
     const V gu = v_mul(v_mul(total, v_sub(before, n)), v_mul(u, v_sub(one, u))); \
     const V gr = v_mul(v_mul(gn, hidden), v_mul(r, v_sub(one, r)));              \
-    T *to = (T *)s->gz + i * s->gz_row;                                          \
     STORE(to, gn);                                                               \
     STORE(to + g, gr);                                                           \
     STORE(to + 2 * g, gu);                                                       \
@@ -157,14 +167,15 @@ static void FNN_NAME(lstm_cell_back)(const fnn_cell_back *s) {
     const V one = v_set1(1);
 #define BODY(LOAD, STORE)                                                       \
     CELL_TOTAL(LOAD)                                                            \
-    const T *gates = (const T *)s->gates + i * s->gates_row;                    \
+    CELL_GATES                                                                  \
     const V in = LOAD(gates), forget = LOAD(gates + g);                         \
     const V new = LOAD(gates + 2 * g), out = LOAD(gates + 3 * g);               \
-    const V before = LOAD((const T *)s->before + i * s->gc_row);                \
+    const T *was = (const T *)s->before + i * s->gc_row;                        \
+    __builtin_prefetch(was + s->gc_row + j);                                    \
+    const V before = LOAD(was);                                                 \
     T *cells = (T *)s->gc + i * s->gc_row;                                      \
     const V t = m_tanh(v_fma(forget, before, v_mul(in, new)));                  \
     const V gc = v_fma(v_mul(total, out), v_fnma(t, t, one), LOAD(cells));      \
-    T *to = (T *)s->gz + i * s->gz_row;                                         \
     STORE(to, v_mul(v_mul(gc, new), v_mul(in, v_sub(one, in))));                \
     STORE(to + g, v_mul(v_mul(gc, before), v_mul(forget, v_sub(one, forget)))); \
     STORE(to + 2 * g, v_mul(v_mul(gc, in), v_fnma(new, new, one)));             \
@@ -174,3 +185,4 @@ static void FNN_NAME(lstm_cell_back)(const fnn_cell_back *s) {
 #undef BODY
 }
 #undef CELL_TOTAL
+#undef CELL_GATES
