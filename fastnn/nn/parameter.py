@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import RowGradient, Tensor
 
 
 class Parameter(Tensor):
@@ -48,6 +48,8 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
         parameter.grad = None
         return
     grad = parameter.grad
-    if grad is not None:
+    if isinstance(grad, RowGradient):  # zeros are no rows
+        parameter.grad = RowGradient(grad.indices[:0], grad.values[:0], grad.shape)
+    elif grad is not None:
         with fastnn.no_grad():
             grad.detach_().zero_()
