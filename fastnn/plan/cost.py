@@ -63,7 +63,8 @@ def flops(call: Call) -> int:
     if call.is_view:
         return 0
     if name in _STEP:
-        sizes = (_size(v) for n, v in call.spread() if n == "gradients")
+        counted = "gradients" if name in _OF_ROWS else "parameters"
+        sizes = (_size(v) for n, v in call.spread() if n == counted)
         return _STEP[name] * sum(sizes)
     size = _size(call.outputs[0]) if call.outputs else 0
     first = call.inputs[0] if call.inputs else None
