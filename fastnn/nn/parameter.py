@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn
-from fastnn._core import RowGradient, Tensor
+from fastnn._core import Tensor, holds_rows
 
 
 class Parameter(Tensor):
@@ -43,13 +43,11 @@ def convert(tensor: Tensor, dtype: Any) -> None:
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
-    """Drop a tensor's gradient, or fill it with zeros."""
-    if set_to_none:
+    """Drop a tensor's gradient, or fill it with zeros; one of rows is always dropped."""
+    if set_to_none or holds_rows(parameter):
         parameter.grad = None
         return
     grad = parameter.grad
-    if isinstance(grad, RowGradient):  # zeros are no rows
-        parameter.grad = RowGradient(grad.indices[:0], grad.values[:0], grad.shape)
-    elif grad is not None:
+    if grad is not None:
         with fastnn.no_grad():
             grad.detach_().zero_()
