@@ -191,16 +191,34 @@ static void FNN_NAME(attention_scale)(ptrdiff_t rows, ptrdiff_t n, const void *x
     }
 }
 
+/* The chains of a product's tiles, so that rounding is the same there and here: what is
+ * left of a difference of the two, where one key has all the weight, is not noise. A row to
+ * a lane. */
 static void FNN_NAME(attention_dots)(ptrdiff_t rows, ptrdiff_t n, const void *a_,
                                      ptrdiff_t a_row, const void *b_, ptrdiff_t b_row,
                                      void *dots) {
     const T *a = a_, *b = b_;
-    for (ptrdiff_t i = 0; i < rows; i++, a += a_row, b += b_row) {
-        V sum = v_zero();
+    for (ptrdiff_t i = 0; i < rows; i += LANES) {
+        const ptrdiff_t m = rows - i < LANES ? rows - i : LANES;
+        V total = v_zero(), sum = v_zero();
         for (ptrdiff_t j = 0; j < n; j += LANES) {
             const ptrdiff_t w = n - j < LANES ? n - j : LANES;
-            sum = v_fma(v_loadn(a + j, w), v_loadn(b + j, w), sum);
+            V x[LANES], y[LANES];
+            for (ptrdiff_t r = 0; r < LANES; r++) {
+                const ptrdiff_t row = i + (r < m ? r : m - 1);
+                x[r] = v_loadn(a + row * a_row + j, w);
+                y[r] = v_loadn(b + row * b_row + j, w);
+            }
+            v_transpose(x);
+            v_transpose(y);
+            for (int c = 0; c < LANES; c++) {
+                sum = v_fma(x[c], y[c], sum);
+            }
+            if ((j + LANES) % FNN_GEMM_KC == 0) {
+                total = v_add(total, sum);
+                sum = v_zero();
+            }
         }
-        ((T *)dots)[i] = v_hsum(sum);
+        v_storen((T *)dots + i, v_add(total, sum), m);
     }
 }

@@ -547,7 +547,7 @@ fnn_status fnn_infer_attention_backward(fnn_call *c) {
     }
     for (int i = 5; i < 8; i++) {
         const fnn_tensor *x = c->in[i], *as = i == 5 ? &y : &row;
-        if (!fnn_same_shape(x, as) || x->dtype != j.dtype || !fnn_is_contiguous(x)) {
+        if (!fnn_same_shape(x, as) || x->dtype != j.dtype) {
             return fnn_fail(c->err, FNN_ERR_VALUE,
                             "%s: expected y, top and total as attention gives them, got "
                             "%s %s for shape %s",

@@ -288,9 +288,12 @@ fnn_status fnn_run_attention_backward(fnn_call *c) {
     const fnn_tensor gy = fnn_attention_rows(c, 0, &at);
     j.gy = fnn_attention_of(&j, &gy, heads);
     fnn_attention_read(&j, c, 1, &at);
-    j.y = fnn_attention_of(&j, c->in[5], heads);
-    j.top = fnn_attention_statistics(&j, c->in[6]);
-    j.total = fnn_attention_statistics(&j, c->in[7]);
+    const fnn_tensor y = fnn_attention_rows(c, 5, &at);
+    const fnn_tensor top = fnn_attention_rows(c, 6, &at);
+    const fnn_tensor total = fnn_attention_rows(c, 7, &at);
+    j.y = fnn_attention_of(&j, &y, heads);
+    j.top = fnn_attention_statistics(&j, &top);
+    j.total = fnn_attention_statistics(&j, &total);
     j.gq = fnn_attention_of(&j, &c->out[0], heads);
     j.gk = fnn_attention_of(&j, &c->out[1], heads);
     j.gv = fnn_attention_of(&j, &c->out[2], heads);

@@ -26,6 +26,7 @@ from fastnn.nn.activation import (
     Softplus,
     Tanh,
 )
+from fastnn.nn.attention import MultiheadAttention
 from fastnn.nn.container import (
     ModuleDict,
     ModuleList,
@@ -75,6 +76,11 @@ from fastnn.nn.pooling import (
     MaxPool2d,
 )
 from fastnn.nn.shape import Flatten, Unflatten
+from fastnn.nn.transformer import (
+    SinusoidalPositions,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
@@ -129,6 +135,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -143,11 +150,14 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softmin",
     "Softplus",
     "Tanh",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",

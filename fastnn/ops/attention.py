@@ -232,7 +232,7 @@ def _in_numpy(
         s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
     if causal:
         s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)
-    top = s.max(-1, initial=-np.inf)
+    top = np.fmax.reduce(s, -1, initial=-np.inf)
     with np.errstate(invalid="ignore"):
         e = np.exp(s - np.where(top == -np.inf, 0, top)[..., None])
     return q, k, v, e, top, e.sum(-1)
