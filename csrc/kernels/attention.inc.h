@@ -18,8 +18,9 @@ FNN_INLINE V FNN_NAME(attention_masked)(V x, const void *mask, ptrdiff_t j, ptrd
 }
 
 /* Where the mask of row i is, and what it is to that row; *n is 0 where it leaves nothing. */
-FNN_INLINE const void *FNN_NAME(attention_mask)(const fnn_attention_scores *g, ptrdiff_t i,
-                                                ptrdiff_t *n, V *same, int *kind) {
+FNN_INLINE const void *FNN_NAME(attention_mask)(const fnn_attention_scores *g,
+                                                ptrdiff_t i, ptrdiff_t *n, V *same,
+                                                int *kind) {
     const ptrdiff_t limit = g->limit + i * g->slope;
     *n = limit < 0 ? 0 : limit < g->n ? limit : g->n;
     *same = v_zero();
@@ -57,7 +58,8 @@ FNN_INLINE V FNN_NAME(attention_top)(T *s, ptrdiff_t n, const void *mask, V same
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
             const ptrdiff_t at = j + u * LANES;
-            V x = FNN_NAME(attention_masked)(v_load(s + at), mask, at, LANES, same, kind);
+            V x =
+                FNN_NAME(attention_masked)(v_load(s + at), mask, at, LANES, same, kind);
             if (kind != FNN_ATTENTION_NONE) {
                 v_store(s + at, x);
             }
@@ -152,10 +154,11 @@ static void FNN_NAME(attention_grad)(const fnn_attention_scores *g) {
         V same;
         int kind;
         const void *mask = FNN_NAME(attention_mask)(g, i, &n, &same, &kind);
-        const V shift = v_set1(FNN_NAME(attention_from)(top[i])), del = v_set1(delta[i]);
-#define CASE(name)                                                                 \
-    case name:                                                                     \
-        FNN_NAME(attention_grad_row)(s, d, n, mask, same, shift, del, name);       \
+        const V shift = v_set1(FNN_NAME(attention_from)(top[i])),
+                del = v_set1(delta[i]);
+#define CASE(name)                                                           \
+    case name:                                                               \
+        FNN_NAME(attention_grad_row)(s, d, n, mask, same, shift, del, name); \
         break;
         switch (kind) {
             CASE(FNN_ATTENTION_NONE)

@@ -128,8 +128,7 @@ void fnn_attention_read(fnn_attention_job *j, const fnn_call *c, int from,
     if (c->in[from + 3] != NULL) {
         const fnn_tensor t = fnn_attention_rows(c, from + 3, room);
         j->mask = fnn_attention_of(j, &t, false);
-        j->mask_kind =
-            t.dtype == FNN_BOOL ? FNN_ATTENTION_BOOL : FNN_ATTENTION_FLOAT;
+        j->mask_kind = t.dtype == FNN_BOOL ? FNN_ATTENTION_BOOL : FNN_ATTENTION_FLOAT;
         j->mask_same = dim_back(&t, 1) == 1;
     }
 }
@@ -163,7 +162,8 @@ void fnn_attention_pack(const fnn_attention_job *j, ptrdiff_t n, ptrdiff_t k,
     }
 }
 
-void fnn_attention_multiply(const fnn_attention_job *j, const fnn_attention_product *p) {
+void fnn_attention_multiply(const fnn_attention_job *j,
+                            const fnn_attention_product *p) {
     const fnn_gemm_tile *kernel = j->tile;
     const ptrdiff_t tiles = fnn_ceil_div(p->m, kernel->mr), size = j->size;
     const ptrdiff_t width = fnn_round_up(p->packed_n, kernel->lanes);
@@ -217,11 +217,11 @@ static int64_t set_room(const fnn_attention_job *j, room *r, char *at) {
     const int64_t keys = fnn_min64(j->s, KEYS), rows = fnn_min64(j->l, ROWS);
     r->score_row = fnn_round_up(keys, lanes) + lanes; /* apart, for the cache's sets */
     r->query_row = fnn_round_up(j->e, lanes);
-    const int64_t bytes[5] = {
-        is_few(j) ? 0 : fnn_attention_packed(j, keys, j->e),
-        is_few(j) ? 0 : fnn_attention_packed(j, j->v_width, keys),
-        rows * r->score_row * j->size, rows * r->query_row * j->size,
-        is_few(j) ? rows * j->v_width * j->size : 0};
+    const int64_t bytes[5] = {is_few(j) ? 0 : fnn_attention_packed(j, keys, j->e),
+                              is_few(j) ? 0 : fnn_attention_packed(j, j->v_width, keys),
+                              rows * r->score_row * j->size,
+                              rows * r->query_row * j->size,
+                              is_few(j) ? rows * j->v_width * j->size : 0};
     char **to[5] = {&r->keys, &r->values, &r->scores, &r->queries, &r->sums};
     int64_t total = 0;
     for (int i = 0; i < 5; i++) {
@@ -345,8 +345,7 @@ static void forward(const fnn_attention_job *j, const room *r, int64_t head, int
         }
         for (int64_t row = lo; row < hi; row += ROWS) {
             const int64_t rows = fnn_min64(ROWS, hi - row);
-            const int64_t seen =
-                j->causal ? fnn_min64(keys, row + rows - key) : keys;
+            const int64_t seen = j->causal ? fnn_min64(keys, row + rows - key) : keys;
             if (seen > 0) {
                 block(j, r, head, row, rows, key, seen, keys);
             }
@@ -467,13 +466,14 @@ static fnn_status check(const fnn_call *c, int from) {
                      tv = turned(v, heads);
     if (dim_back(q, 1) != dim_back(k, 1) || dim_back(&tk, 2) != dim_back(&tv, 2) ||
         !fits(&j, &tq) || !fits(&j, &tk) || !fits(&j, &tv)) {
-        return fnn_fail(c->err, FNN_ERR_VALUE,
-                        "%s: expected q of shape %s, k %s and v %s with the same batch, "
-                        "got %s, %s and %s",
-                        c->op->name, heads ? "(..., l, heads, e)" : "(..., l, e)",
-                        heads ? "(..., s, heads, e)" : "(..., s, e)",
-                        heads ? "(..., s, heads, f)" : "(..., s, f)", FNN_SHAPE(q),
-                        FNN_SHAPE(k), FNN_SHAPE(v));
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "%s: expected q of shape %s, k %s and v %s with the same batch, "
+            "got %s, %s and %s",
+            c->op->name, heads ? "(..., l, heads, e)" : "(..., l, e)",
+            heads ? "(..., s, heads, e)" : "(..., s, e)",
+            heads ? "(..., s, heads, f)" : "(..., s, f)", FNN_SHAPE(q), FNN_SHAPE(k),
+            FNN_SHAPE(v));
     }
     const fnn_tensor *mask = c->in[from + 3];
     if (mask == NULL) {
@@ -548,11 +548,11 @@ fnn_status fnn_infer_attention_backward(fnn_call *c) {
     for (int i = 5; i < 8; i++) {
         const fnn_tensor *x = c->in[i], *as = i == 5 ? &y : &row;
         if (!fnn_same_shape(x, as) || x->dtype != j.dtype) {
-            return fnn_fail(c->err, FNN_ERR_VALUE,
-                            "%s: expected y, top and total as attention gives them, got "
-                            "%s %s for shape %s",
-                            c->op->name, fnn_dtype_name(x->dtype), FNN_SHAPE(x),
-                            FNN_SHAPE(as));
+            return fnn_fail(
+                c->err, FNN_ERR_VALUE,
+                "%s: expected y, top and total as attention gives them, got "
+                "%s %s for shape %s",
+                c->op->name, fnn_dtype_name(x->dtype), FNN_SHAPE(x), FNN_SHAPE(as));
         }
     }
     set_output(&c->out[0], &j, heads, j.l, j.e);

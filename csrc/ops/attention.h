@@ -40,7 +40,7 @@ typedef struct {
     const char *a;
     ptrdiff_t a_row, a_k;
     const char *b;
-    ptrdiff_t b_row;    /* 0: packed */
+    ptrdiff_t b_row;              /* 0: packed */
     ptrdiff_t packed_n, packed_k; /* what was packed; n and k of it are used */
     bool b_padded;
     char *c;

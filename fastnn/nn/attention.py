@@ -154,7 +154,7 @@ class MultiheadAttention(Module):
             not averaged, without n where there is no batch, or None. Of queries that see no
             key, both are as of zeros.
         """
-        self._check(query, key, value)
+        self._expect(query, key, value)
         batched = query.ndim == 3
         first = self.batch_first and batched
         q, k, v = (
@@ -187,7 +187,7 @@ class MultiheadAttention(Module):
         y = y if first else y.squeeze(0) if not batched else y.transpose(0, 1)
         return self.out_proj(y), w
 
-    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def _expect(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         dims = query.ndim
         batch = 0 if self.batch_first else 1
         fit = dims in (2, 3) and key.ndim == dims and value.ndim == dims
@@ -213,6 +213,7 @@ class MultiheadAttention(Module):
         else gradients of its parts would have to be joined."""
         e, bias = self.embed_dim, self.in_proj_bias
         whole = self.in_proj_weight
+        own: list[Any]
         if whole is None:
             own = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
         elif query is key is value and not fastnn.is_grad_enabled():

@@ -112,18 +112,21 @@ class TransformerEncoderLayer(Module):
                 need_weights=False,
                 is_causal=is_causal,
             )
-            return self.dropout1(y)
+            z: Tensor = self.dropout1(y)
+            return z
 
         def fed(x: Tensor) -> Tensor:
             x = self.dropout(self.activation(self.linear1(x)))
-            return self.dropout2(self.linear2(x))
+            z: Tensor = self.dropout2(self.linear2(x))
+            return z
 
         x = src
         if self.norm_first:
             x = x + attended(self.norm1(x))
             return x + fed(self.norm2(x))
         x = self.norm1(x + attended(x))
-        return self.norm2(x + fed(x))
+        y: Tensor = self.norm2(x + fed(x))
+        return y
 
 
 class TransformerEncoder(Module):
@@ -157,7 +160,9 @@ class TransformerEncoder(Module):
     ) -> None:
         super().__init__()
         self.num_layers = checks.size("TransformerEncoder", "num_layers", num_layers)
-        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
+        self.layers = ModuleList(
+            copy.deepcopy(encoder_layer) for _ in range(num_layers)
+        )
         self.norm = norm
 
     def forward(
@@ -250,7 +255,8 @@ class SinusoidalPositions(Module):
         rows = self.table[start : start + length]
         if input.ndim == 3 and dim == 0:
             rows = rows.unsqueeze(1)
-        return self.dropout(input + rows)
+        y: Tensor = self.dropout(input + rows)
+        return y
 
     def extra_repr(self) -> str:
         """The sizes, and the arguments that are not as usual."""

@@ -72,7 +72,9 @@ def scaled_dot_product_attention(
         if is_causal:
             raise ValueError(f"{name}: expected attn_mask or is_causal, got both")
         if attn_mask.ndim < 2:
-            attn_mask = reshape(attn_mask, (1,) * (2 - attn_mask.ndim) + attn_mask.shape)
+            attn_mask = reshape(
+                attn_mask, (1,) * (2 - attn_mask.ndim) + attn_mask.shape
+            )
     for said, x in (("query", query), ("key", key), ("value", value)):
         if x.ndim < 2:
             raise ValueError(
@@ -201,7 +203,7 @@ def _composite(
 
 @gradient(
     "attention",
-    saves=dict.fromkeys("q k v mask y top total".split(), "q k v mask"),
+    saves=dict.fromkeys(["q", "k", "v", "mask", "y", "top", "total"], "q k v mask"),
     composite=_composite,
 )
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
@@ -227,11 +229,13 @@ def _in_numpy(
     if heads:
         q, k, v = (np.swapaxes(x, -3, -2) for x in (q, k, v))
     s = np.matmul(q * scale, np.swapaxes(k, -2, -1))
-    s = np.broadcast_to(s, (*np.broadcast_shapes(s.shape[:-2], v.shape[:-2]), *s.shape[-2:]))
+    s = np.broadcast_to(
+        s, (*np.broadcast_shapes(s.shape[:-2], v.shape[:-2]), *s.shape[-2:])
+    )
     if mask is not None:
         s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
     if causal:
-        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)
+        s = np.where(np.tri(*s.shape[-2:]) > 0, s, -np.inf)
     top = np.fmax.reduce(s, -1, initial=-np.inf)
     with np.errstate(invalid="ignore"):
         e = np.exp(s - np.where(top == -np.inf, 0, top)[..., None])
