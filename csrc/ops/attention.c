@@ -345,16 +345,20 @@ static void forward(const fnn_attention_job *j, const room *r, int64_t head, int
         }
         for (int64_t row = lo; row < hi; row += ROWS) {
             const int64_t rows = fnn_min64(ROWS, hi - row);
-            const int64_t seen = j->causal ? fnn_min64(keys, row + rows - key) : keys;
-            if (seen > 0) {
-                block(j, r, head, row, rows, key, seen, keys);
+            const int64_t last = j->causal ? fnn_min64(j->s, row + rows) : j->s;
+            const int64_t seen = fnn_min64(keys, last - key);
+            if (seen <= 0) {
+                continue;
+            }
+            block(j, r, head, row, rows, key, seen, keys);
+            if (last <= key + KEYS) { /* while they are in cache */
+                char *y = fnn_attention_at(j, &j->y, head, row, j->size);
+                fnn_k->attention_scale[j->f64](
+                    rows, j->v_width, y, j->y.row, 1,
+                    fnn_attention_at(j, &j->total, head, row, j->size), y, j->y.row);
             }
         }
     }
-    char *y = fnn_attention_at(j, &j->y, head, lo, j->size);
-    const char *total = fnn_attention_at(j, &j->total, head, lo, j->size);
-    fnn_k->attention_scale[j->f64](hi - lo, j->v_width, y, j->y.row, 1, total, y,
-                                   j->y.row);
 }
 
 static void forward_units(void *context, int64_t lo, int64_t hi) {
