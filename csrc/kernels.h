@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "sequences.h"
 #include "windows.h"
 
 #define FNN_STR_(x) #x
@@ -523,53 +524,6 @@ typedef struct {
     int side; /* points of a tile: side x side */
     int mr;
 } fnn_winograd;
-
-/* ---- recurrent cells: see kernels/cell.inc.h ------------------------------------- */
-
-/* One step of `units` units for `rows` sequences. Gates stand `gate` elements apart, but
- * z_gate in z. */
-typedef struct {
-    ptrdiff_t rows, units, gate;
-    const void *z; /* products with the state */
-    ptrdiff_t z_row, z_gate;
-    const void *x; /* products with the input */
-    ptrdiff_t x_row;
-    const void *bias; /* of all gates; then, of a GRU, that of the new gate's z */
-    ptrdiff_t ahead;  /* elements from x to what is read soon, which is fetched */
-    const void *h;    /* GRU: the state before */
-    ptrdiff_t h_row;
-    void *c; /* LSTM: the cells, which move on */
-    ptrdiff_t c_row;
-    void *y, *state; /* the state after; `state` is a second copy, or NULL */
-    ptrdiff_t y_row, state_row;
-    void *gates; /* what backward reads, or NULL; may be x */
-    ptrdiff_t gates_row;
-    void *before; /* LSTM, with gates: the cells before, c_row apart */
-    int act;      /* RNN: fnn_activation, tanh or relu */
-} fnn_cell;
-typedef void (*fnn_cell_fn)(const fnn_cell *s);
-
-/* Backward. gh_total = gy + gh. */
-typedef struct {
-    ptrdiff_t rows, units, gate;
-    const void *gy; /* or NULL */
-    ptrdiff_t gy_row;
-    const void *gh; /* from the step after */
-    ptrdiff_t gh_row;
-    const void *gates; /* as forward left them */
-    ptrdiff_t gates_row;
-    const void *h; /* GRU: the state before; RNN: the one after */
-    ptrdiff_t h_row;
-    const void *before; /* LSTM: the cells before, gc_row apart */
-    void *gc; /* LSTM: from the step after; becomes that for the step before */
-    ptrdiff_t gc_row;
-    void *
-        gz; /* gradients of what gates sum; GRU: n, r, u, and of the n's product with h */
-    ptrdiff_t gz_row;
-    void *direct; /* GRU: what goes straight to the state before, gh_row apart */
-    int act;
-} fnn_cell_back;
-typedef void (*fnn_cell_back_fn)(const fnn_cell_back *s);
 
 typedef struct {
     const char *name;

@@ -100,3 +100,18 @@ def test_residual_depth(example, monkeypatch, capsys, tmp_path):
     assert "seen      all" in text
     assert len([line for line in text.splitlines() if "residual" in line]) >= 4
     assert picture.stat().st_size > 10_000
+
+
+def test_additive_attention(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module: Any = importlib.import_module("additive_attention")
+    status, text = run(monkeypatch, capsys, module, "--steps", "160")
+    assert status == 0 and "of the weight on the pair" in text
+    assert run(monkeypatch, capsys, module, "--steps", "3")[0] == 1
+    layer = module.AdditiveAttention(2, 3, 4)
+    query, keys = fastnn.rand(2, 2), fastnn.rand(2, 5, 3)
+    mask = fastnn.arange(5) < fastnn.tensor([[5], [2]])
+    y, weights = layer(query, keys, keys, mask)
+    assert weights.sum(1).tolist() == pytest.approx([1, 1])
+    assert weights[1, 2:].tolist() == [0, 0, 0]
+    assert y.shape == (2, 3)

@@ -27,6 +27,7 @@ from fastnn.nn.activation import (
     Tanh,
 )
 from fastnn.nn.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from fastnn.nn.attention import MultiheadAttention
 from fastnn.nn.container import (
     ModuleDict,
     ModuleList,
@@ -78,6 +79,11 @@ from fastnn.nn.pooling import (
 )
 from fastnn.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from fastnn.nn.shape import Flatten, Unflatten
+from fastnn.nn.transformer import (
+    SinusoidalPositions,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
@@ -138,6 +144,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -155,11 +162,14 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softmin",
     "Softplus",
     "Tanh",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",
