@@ -82,29 +82,30 @@ def _forward_row(kind: str) -> Row:
         smooth = how.pop("smooth", True)
         return Sample((*_inputs(kind, *sizes, **how), *attrs, reverse), smooth=smooth)
 
-    several = [2, 4, 1]
+    several = [2, 3, 1]
     samples = [
-        sample(4, 2, 3, 5),
-        sample(3, 2, 2, 3, start=False, reverse=True),
-        sample(1, 3, 2, 4, bias=False),
-        sample(2, 6, 1, 1),
-        sample(4, 3, 2, 3, lengths=several),
-        sample(4, 3, 2, 3, lengths=[0, 2, 3], reverse=True),
-        sample(2, 3, 2, 3, lengths=[1, 2, 1], reverse=True, start=False),
+        sample(3, 2, 2, 2),
+        sample(4, 2, 3, 5, smooth=False),
+        sample(3, 2, 1, 2, start=False, reverse=True),
+        sample(1, 3, 2, 4, bias=False, smooth=False),
+        sample(2, 6, 1, 1, smooth=False),
+        sample(3, 3, 1, 2, lengths=several),
+        sample(4, 3, 2, 3, lengths=[0, 2, 3], reverse=True, smooth=False),
+        sample(2, 3, 2, 3, lengths=[1, 2, 1], reverse=True, start=False, smooth=False),
         sample(0, 2, 2, 3, smooth=False),
         sample(3, 0, 2, 3, smooth=False),
         sample(5, 7, 9, 35, smooth=False),
         sample(3, 2, 2, 3, x=_wild(3, 2, 2), smooth=False),
     ]
     if kind == "rnn":
-        samples.append(sample(4, 2, 3, 5, attrs=(RELU,)))
+        samples.append(sample(3, 2, 2, 2, attrs=(RELU,)))
     else:
-        samples.append(sample(4, 3, 2, 3, attrs=(False,), lengths=several))
+        samples.append(sample(2, 2, 1, 2, attrs=(False,), lengths=[1, 2]))
     if kind == "lstm":
         samples += [
-            sample(4, 3, 2, 5, project=2),
-            sample(2, 3, 2, 3, project=4, lengths=[2, 1, 2]),
-            sample(4, 3, 2, 3, project=2, lengths=several, reverse=True),
+            sample(3, 2, 1, 3, project=2),
+            sample(2, 3, 2, 3, project=4, lengths=[2, 1, 2], smooth=False),
+            sample(4, 3, 2, 3, project=2, lengths=several, reverse=True, smooth=False),
         ]
     big = [
         sample(5, 19, 40, 130),
