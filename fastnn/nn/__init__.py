@@ -35,6 +35,7 @@ from fastnn.nn.container import (
     Sequential,
 )
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from fastnn.nn.decoding import Decoder, EncoderDecoder, OutputRNN
 from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from fastnn.nn.fold import Fold, Unfold
 from fastnn.nn.linear import Identity, Linear
@@ -76,6 +77,7 @@ from fastnn.nn.pooling import (
     MaxPool2d,
 )
 from fastnn.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from fastnn.nn.sequence_pooling import AttentionPooling, SequencePooling
 from fastnn.nn.shape import Flatten, Unflatten
 from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
@@ -92,6 +94,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AlphaDropout",
+    "AttentionPooling",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -107,9 +110,11 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "Decoder",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
+    "EncoderDecoder",
     "Flatten",
     "Fold",
     "GRUCell",
@@ -137,6 +142,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "OutputRNN",
     "PReLU",
     "Parameter",
     "ParameterDict",
@@ -150,6 +156,7 @@ __all__ = [
     "ReflectionPad2d",
     "ReplicationPad1d",
     "ReplicationPad2d",
+    "SequencePooling",
     "Sequential",
     "SiLU",
     "Sigmoid",
