@@ -44,7 +44,12 @@ class Windows(NamedTuple):
     change: fastnn.Tensor  # (n, AHEAD, 1): of oil from its last value, in deviations
     last: Any  # (n, 1): that value, in degrees
     truth: Any  # (n, AHEAD): in degrees
-    yesterday: Any  # (n, AHEAD): the 24 hours before, in degrees
+    day: Any  # (n, DAY): the hours before, in degrees
+
+    @property
+    def yesterday(self) -> Any:
+        """(n, AHEAD): a forecast that repeats the day before."""
+        return self.day[:, :AHEAD]
 
 
 def etth1(root: str | None) -> Any:
@@ -74,7 +79,7 @@ def windows(rows: Any, begin: int, end: int, deviation: Any) -> Windows:
     truth = rows[ahead][..., OIL]
     change = ((truth - last) / deviation[OIL])[..., None]
     made = (fastnn.tensor(a) for a in (past, clock[ahead], change))
-    return Windows(*made, last, truth, rows[ahead - DAY][..., OIL])
+    return Windows(*made, last, truth, rows[known[:, -DAY:]][..., OIL])
 
 
 class Forecaster(nn.Module):
@@ -135,7 +140,7 @@ def plot(forecast: Any, test: Windows, path: str) -> None:
     ahead = np.arange(AHEAD)
     days = np.linspace(0, len(forecast) - 1, 8)[1:-1].astype(int)
     for axis, i in zip(axes, days, strict=True):
-        known = np.append(test.yesterday[i], test.truth[i, 0])
+        known = np.append(test.day[i], test.truth[i, 0])
         axis.plot(np.arange(-DAY, 1), known, color="black", linewidth=1)
         axis.plot(ahead, test.truth[i], color="black", label="truth")
         axis.plot(ahead, test.yesterday[i], color="tab:orange", label="as yesterday")

@@ -172,7 +172,7 @@ def temperatures(path, hours):
 def test_etth1(plain_example, monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     module = plain_example("etth1")
-    for name, hours in (("MONTH", 4 * 24), ("PAST", 48)):
+    for name, hours in (("MONTH", 4 * 24), ("PAST", 48), ("AHEAD", 12)):
         monkeypatch.setattr(module, name, hours)
     temperatures(tmp_path, 21 * module.MONTH)
     picture = tmp_path / "etth1.png"
