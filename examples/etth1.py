@@ -10,6 +10,17 @@ choose the epoch by, 4 to test, as is usual for these data.
 The oil is warmer in the months of learning than in those of the test, so a forecast is a
 difference from the last hour known, and so is what the encoder reads. The forecasts of three
 networks are averaged, and compared with two that need none: as yesterday, and the last value.
+
+Errors over 2,857 forecasts of 24 hours, in degrees; 43 seconds on a busy Zen 4 core:
+
+                      MAE     MSE
+    as yesterday     1.526   3.859
+    the last value   1.279   2.889
+    one network      1.219 to 1.291, 2.563 to 2.905
+    average of 3     1.248   2.680
+
+In winter the oil has a smaller daily wave than in the months of learning, and the networks
+often say a wave where none comes: so the last value is hard to beat.
 """
 
 from __future__ import annotations

