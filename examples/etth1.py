@@ -19,8 +19,9 @@ Errors over 2,857 forecasts of 24 hours, in degrees; 43 seconds on a busy Zen 4 
     one network      1.219 to 1.291, 2.563 to 2.905
     average of 3     1.248   2.680
 
-In winter the oil has a smaller daily wave than in the months of learning, and the networks
-often say a wave where none comes: so the last value is hard to beat.
+A day's highest and lowest are 3.3 degrees apart in the months of the test, which are winter, and
+6.2 in those of learning. The networks often say a wave where none comes: so the last value is
+hard to beat.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,36 @@ def plain_example(monkeypatch):
     threads = fastnn.get_num_threads()
     yield importlib.import_module
     fastnn.set_num_threads(threads)
+
+
+def folder_of(name):
+    """The folder of a true data set; the test is skipped where FASTNN_DATA has none."""
+    folder = os.environ.get("FASTNN_DATA", "")
+    if not folder or not (Path(folder) / name).is_file():
+        pytest.skip(f"needs {name} in the folder that FASTNN_DATA names")
+    return folder
+
+
+def test_japanese_vowels_in_truth(monkeypatch, capsys):
+    root = folder_of("japanese_vowels.npz")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("japanese_vowels")
+    status, text = run(monkeypatch, capsys, module, "--root", root, "--seeds", "1")
+    assert status == 0, text
+
+
+def test_etth1_in_truth(monkeypatch):
+    """The file is read as it is, and yesterday is as good a forecast as is said."""
+    root = folder_of("etth1.csv")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("etth1")
+    rows = module.etth1(root)
+    assert rows.shape == (17420, 7)
+    hours = 16 * module.MONTH, 20 * module.MONTH
+    test = module.windows(rows, *hours, np.ones(7, np.float32))
+    mae, mse = module.errors(test.yesterday, test.truth)
+    assert round(mae, 3) == 1.526
+    assert round(mse, 3) == 3.859
 
 
 def vowels(path, count=90):
