@@ -266,6 +266,32 @@ def test_classes_are_sampled_and_embedded():
     assert made.rnn.weight_ih_l0.grad.abs().sum().item() > 0
 
 
+def test_an_embedding_learns_within_a_decoder():
+    """It is the decoder's own module; it learns to say a sequence by heart, compiled."""
+    fastnn.manual_seed(0)
+    made = nn.Decoder(
+        nn.GRU(4, 16), nn.Linear(16, 5), lambda y: y.argmax(-1), nn.Embedding(5, 4)
+    )
+    assert "embed.weight" in made.state_dict()
+    adam = fastnn.optim.Adam(made.parameters(), lr=0.03)
+    tokens = fastnn.tensor([[1], [3], [3], [0], [2], [4]])
+    start = fastnn.tensor([0])
+
+    @fastnn.compile
+    def step(epsilon):
+        adam.zero_grad()
+        y, _ = made(None, tokens, start=start, teacher_forcing=epsilon)
+        loss = F.cross_entropy(y.reshape(-1, 5), tokens.reshape(-1))
+        loss.backward()
+        adam.step()
+        return loss
+
+    for i in range(60):
+        step(fastnn.tensor(max(0.0, 1 - i / 40)))
+    said, _ = made.generate(steps=6, start=start)
+    assert said.tolist() == tokens.tolist()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [

@@ -26,7 +26,7 @@ _ELEMENT = {
     "panels": 0, "batch_norm": 8, "batch_norm_backward": 10, "scale_shift": 2,
     "layer_norm": 8, "layer_norm_backward": 12, "group_norm": 8, "group_norm_backward": 10,
     "max_pool_index": 0, "max_pool_gather": 0, "pad": 0, "unfold": 0, "grid_sample": 30,
-    "affine_sample": 30, "grid_sample_input": 30, "grid_sample_grid": 40,
+    "affine_sample": 30, "embedding": 0, "grid_sample_input": 30, "grid_sample_grid": 40,
 }  # fmt: skip
 # where kernel and adaptive are among the attributes of what has windows
 _WINDOWS = {
@@ -34,10 +34,17 @@ _WINDOWS = {
     "avg_pool": (0, 4), "avg_pool_backward": (1, 4),
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
+RECURRENT = {"rnn": (1, 14), "gru": (3, 50), "lstm": (4, 75)}  # gates; beside products
 CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")
 _STEP = {
     "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
     "adam_step": 18, "nadam_step": 24, "radam_step": 22,
+    "sgd_rows_step": 6, "adagrad_rows_step": 11, "adam_rows_step": 19,
+    "sparse_adam_rows_step": 19,
+}  # fmt: skip
+_OF_ROWS = {
+    "embedding", "sgd_rows_step", "adagrad_rows_step", "adam_rows_step",
+    "sparse_adam_rows_step",
 }  # fmt: skip
 _INPUT = {  # families that cost by what they read
     "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
@@ -57,7 +64,8 @@ def flops(call: Call) -> int:
     if call.is_view:
         return 0
     if name in _STEP:
-        sizes = (_size(v) for n, v in call.spread() if n == "parameters")
+        counted = "gradients" if name in _OF_ROWS else "parameters"
+        sizes = (_size(v) for n, v in call.spread() if n == counted)
         return _STEP[name] * sum(sizes)
     size = _size(call.outputs[0]) if call.outputs else 0
     first = call.inputs[0] if call.inputs else None
@@ -70,6 +78,8 @@ def flops(call: Call) -> int:
         return total
     if name in CONVOLUTIONS:
         return _convolution_flops(call, size)
+    if name.removesuffix("_backward") in RECURRENT:
+        return _recurrent_flops(call)
     if name in _WINDOWS:
         kernel, adaptive = (call.attrs[k] for k in _WINDOWS[name])
         back = name.endswith("_backward")
@@ -87,6 +97,29 @@ def flops(call: Call) -> int:
     elif call.op.lists:
         size = sum(_size(v) for n, v in call.spread() if n in call.op.lists)
     return size * _ELEMENT.get(name, 1)
+
+
+def _recurrent_flops(call: Call) -> int:
+    """Of all steps of all sequences, as if none were padded; backward's products with the
+    state, and those of the gradients that are asked for."""
+    name = call.op.name.removesuffix("_backward")
+    back = name != call.op.name
+    given = dict(call.spread())
+    x, w_hh = given["x"], given["w_hh"]
+    assert x is not None and w_hh is not None
+    rows = math.prod(x.shape[:2])
+    parts = [_size(given["w_ih"]), _size(w_hh), _size(given.get("w_hr"))]
+    products = sum(parts)
+    if back:
+        needs = call.attrs[-1]
+        wanted = (
+            (needs & 1) + (needs >> 2 & 1),
+            1 + (needs >> 3 & 1),
+            1 + (needs >> 6 & 1),
+        )
+        products = sum(n * part for n, part in zip(wanted, parts, strict=True))
+    gates, cell = RECURRENT[name]
+    return rows * (2 * products + cell * (w_hh.shape[0] // gates))
 
 
 def _convolution_flops(call: Call, size: int) -> int:
@@ -114,6 +147,8 @@ def bytes_moved(call: Call) -> int:
     for name, v in call.spread():
         if v is not None and v.number is None:
             total += _touched(v) * (2 if name in written else 1)
+    if call.op.name in _OF_ROWS:
+        total -= _untouched(call)
     if not call.in_place:
         total += sum(_touched(v) for v in call.outputs)
     if call.op.name == "linear_panels":  # nobody reads what fills up the last panel
@@ -121,6 +156,29 @@ def bytes_moved(call: Call) -> int:
         assert panels is not None
         total -= _touched(panels) - out * panels.shape[1] * panels.dtype.itemsize
     return total
+
+
+def _untouched(call: Call) -> int:
+    """Bytes of tables that the call leaves out: it touches rows, at most as many as it is
+    given."""
+    pairs: list[tuple[Value | None, Value | None, int]]
+    if call.op.name == "embedding":
+        pairs = [(call.inputs[0], call.outputs[0], 1)]
+    else:
+        lists: dict[str, list[Value | None]] = {}
+        for name, v in call.spread():
+            lists.setdefault(name, []).append(v)
+        pairs = [
+            (table, g, 2)
+            for name in call.op.written
+            for table, g in zip(lists.get(name, []), lists["gradients"], strict=False)
+            if table is not None and table.shape
+        ]
+    return sum(
+        times * max(_touched(table) - _touched(rows), 0)
+        for table, rows, times in pairs
+        if table is not None and rows is not None
+    )
 
 
 def _touched(v: Value) -> int:
