@@ -1,13 +1,15 @@
-"""The examples, each run whole on a few digits: 8x8 pixels made 28x28, as MNIST's are."""
+"""The examples, each run whole: on a few digits made 28x28, or on data made up."""
 
 from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastnn
@@ -115,3 +117,177 @@ def test_additive_attention(monkeypatch, capsys):
     assert weights.sum(1).tolist() == pytest.approx([1, 1])
     assert weights[1, 2:].tolist() == [0, 0, 0]
     assert y.shape == (2, 3)
+
+
+@pytest.fixture
+def plain_example(monkeypatch):
+    """An example's module, as it is: name -> module."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    threads = fastnn.get_num_threads()
+    yield importlib.import_module
+    fastnn.set_num_threads(threads)
+
+
+def folder_of(name):
+    """The folder of a true data set; the test is skipped where FASTNN_DATA has none."""
+    folder = os.environ.get("FASTNN_DATA", "")
+    if not folder or not (Path(folder) / name).is_file():
+        pytest.skip(f"needs {name} in the folder that FASTNN_DATA names")
+    return folder
+
+
+def test_japanese_vowels_in_truth(monkeypatch, capsys):
+    root = folder_of("japanese_vowels.npz")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("japanese_vowels")
+    status, text = run(monkeypatch, capsys, module, "--root", root, "--seeds", "1")
+    assert status == 0, text
+
+
+def test_etth1_in_truth(monkeypatch):
+    """The file is read as it is, and yesterday is as good a forecast as is said."""
+    root = folder_of("etth1.csv")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("etth1")
+    rows = module.etth1(root)
+    assert rows.shape == (17420, 7)
+    hours = 16 * module.MONTH, 20 * module.MONTH
+    test = module.windows(rows, *hours, np.ones(7, np.float32))
+    mae, mse = module.errors(test.yesterday, test.truth)
+    assert round(mae, 3) == 1.526
+    assert round(mse, 3) == 3.859
+
+
+def vowels(path, count=90):
+    """A file like the true one, of speakers who differ in how a coefficient moves."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part in ("train", "test"):
+        y = np.arange(count) % 9
+        lengths = rng.integers(7, 30, count)
+        x = rng.standard_normal((count, 29, 12)).astype(np.float32)
+        x[np.arange(count), :, y] += 4
+        x[np.arange(29) >= lengths[:, None]] = 0
+        arrays |= {f"x_{part}": x, f"lengths_{part}": lengths, f"y_{part}": y}
+    np.savez(path / "japanese_vowels.npz", **arrays)
+
+
+def test_japanese_vowels(plain_example, monkeypatch, capsys, tmp_path):
+    module = plain_example("japanese_vowels")
+    vowels(tmp_path)
+    options = ("--root", str(tmp_path), "--seeds", "2", "--hidden", "16", "--epochs")
+    status, text = run(monkeypatch, capsys, module, *options, "30")
+    assert status == 0, text  # one coefficient tells them apart
+    assert len([line for line in text.splitlines() if line[:4].strip().isdigit()]) == 2
+    status, text = run(monkeypatch, capsys, module, *options, "1")
+    assert status == 1
+    assert "NOT AS PROMISED" in text
+    with pytest.raises(FileNotFoundError, match=r"japanese_vowels.npz in --root"):
+        run(monkeypatch, capsys, module)
+
+
+def test_japanese_vowels_does_not_look_at_padding(plain_example, tmp_path):
+    """Neither in the scale of coefficients, nor in the network."""
+    module = plain_example("japanese_vowels")
+    vowels(tmp_path)
+    train, test = module.japanese_vowels(str(tmp_path))
+    model = module.Speaker(4).eval()
+    seen = []
+    for fill in (0.0, 1e6):
+        dirty = train.x.clone()
+        for i, n in enumerate(train.lengths.tolist()):
+            dirty[i, n:] = fill
+        scaled, _ = module.standardised(train._replace(x=dirty), test)
+        seen.append(model(scaled.x, scaled.lengths).tolist())
+    assert seen[0] == seen[1]
+
+
+def temperatures(path, hours):
+    """A file like the true one: a daily wave, and a level that wanders."""
+    rng = np.random.default_rng(0)
+    time = np.arange(hours)[:, None]
+    level = np.cumsum(rng.standard_normal((hours, 7)), 0) * 0.3
+    rows = 20 + level + 3 * np.sin(2 * np.pi * time / 24 + np.arange(7))
+    with open(path / "etth1.csv", "w") as file:
+        file.write("date,HUFL,HULL,MUFL,MULL,LUFL,LULL,OT\n")
+        for hour, row in enumerate(rows):
+            file.write(f"{hour}," + ",".join(map(str, row)) + "\n")
+
+
+def test_etth1(plain_example, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    module = plain_example("etth1")
+    for name, hours in (("MONTH", 4 * 24), ("PAST", 48), ("AHEAD", 12)):
+        monkeypatch.setattr(module, name, hours)
+    temperatures(tmp_path, 21 * module.MONTH)
+    picture = tmp_path / "etth1.png"
+    status, text = run(
+        monkeypatch, capsys, module, "--root", str(tmp_path), "--epochs", "3",
+        "--hidden", "16", "--models", "2", "--plot", str(picture),
+    )  # fmt: skip
+    assert "average of 2" in text
+    assert status == 0, text  # better than to repeat yesterday
+    assert picture.stat().st_size > 10_000
+    with pytest.raises(FileNotFoundError, match=r"etth1.csv in --root"):
+        run(monkeypatch, capsys, module)
+
+
+def test_etth1_knows_nothing_of_what_comes(plain_example):
+    """Windows: what is known ends where the truth begins, and parts do not overlap."""
+    module = plain_example("etth1")
+    rows = np.arange(400, dtype=np.float32)[:, None] * np.ones(7, np.float32)
+    made = module.windows(rows, 200, 300, np.ones(7, np.float32))
+    assert made.past.shape == (77, module.PAST, 9)
+    assert made.truth[0].tolist() == list(range(200, 224))
+    assert made.truth[-1].tolist() == list(range(276, 300))
+    assert made.last[0, 0] == 199
+    assert made.yesterday[0].tolist() == list(range(176, 200))
+    assert made.past[0, :, 6].tolist() == list(range(-95, 1))
+    assert made.change[0, :, 0].tolist() == list(range(1, 25))
+
+
+def test_long_term_dependencies(plain_example, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    module = plain_example("long_term_dependencies")
+    picture = tmp_path / "gradients.png"
+    status, text = run(monkeypatch, capsys, module, "--quick", "--plot", str(picture))
+    assert status == 0
+    rows = [
+        line for line in text.splitlines() if line.startswith(("adding", "copying"))
+    ]
+    assert len(rows) == 10
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("kind", ["tanh, radius 0.7", "GRU", "LSTM"])
+def test_gradients_with_respect_to_states(kind, plain_example):
+    """Against differences: the last output's loss where a state is pushed a little."""
+    module = plain_example("long_term_dependencies")
+    fastnn.manual_seed(0)
+    task = module.adding(6)
+    network = module.Network(module.KINDS[kind](2, 3), 1).double()
+    x, target = (t.double() for t in task.draw(np.random.default_rng(0), 2))
+    norms = module.gradient_norms(network, task, (x, target))
+    assert len(norms) == 6
+
+    def loss(at, part, index, push):
+        state = None
+        for t, row in enumerate(x.unbind(0)):
+            _, state = network.rnn.step(row, state)
+            if t == at:
+                parts = list(state) if kind == "LSTM" else [state]
+                parts[part] = parts[part].clone()
+                parts[part][index] += push
+                state = tuple(parts) if kind == "LSTM" else parts[0]
+        h = state[0] if kind == "LSTM" else state
+        return task.loss(network.readout(h), target).item()
+
+    with fastnn.no_grad():
+        for at in (0, 3, 5):
+            total = 0.0
+            for part in range(2 if kind == "LSTM" else 1):
+                for index in np.ndindex(1, 2, 3):
+                    both = [loss(at, part, index, push) for push in (1e-5, -1e-5)]
+                    total += ((both[0] - both[1]) / 2e-5) ** 2
+            assert math.isclose(norms[at], math.sqrt(total), rel_tol=1e-5)

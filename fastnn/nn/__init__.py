@@ -36,6 +36,7 @@ from fastnn.nn.container import (
     Sequential,
 )
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from fastnn.nn.decoding import Decoder, EncoderDecoder, OutputRNN
 from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from fastnn.nn.embedding import Embedding
 from fastnn.nn.fold import Fold, Unfold
@@ -78,6 +79,7 @@ from fastnn.nn.pooling import (
     MaxPool2d,
 )
 from fastnn.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from fastnn.nn.sequence_pooling import AttentionPooling, SequencePooling
 from fastnn.nn.shape import Flatten, Unflatten
 from fastnn.nn.transformer import (
     SinusoidalPositions,
@@ -99,6 +101,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AlphaDropout",
+    "AttentionPooling",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -114,10 +117,12 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "Decoder",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Embedding",
+    "EncoderDecoder",
     "Flatten",
     "Fold",
     "GRUCell",
@@ -146,6 +151,7 @@ __all__ = [
     "ModuleList",
     "MultiheadAttention",
     "NLLLoss",
+    "OutputRNN",
     "PReLU",
     "Parameter",
     "ParameterDict",
@@ -159,6 +165,7 @@ __all__ = [
     "ReflectionPad2d",
     "ReplicationPad1d",
     "ReplicationPad2d",
+    "SequencePooling",
     "Sequential",
     "SiLU",
     "Sigmoid",
