@@ -26,8 +26,8 @@ from fastnn.nn.activation import (
     Softplus,
     Tanh,
 )
-from fastnn.nn.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from fastnn.nn.attention import MultiheadAttention
+from fastnn.nn.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from fastnn.nn.container import (
     ModuleDict,
     ModuleList,
