@@ -14,7 +14,7 @@ from fastnn import nn
 from fastnn.bench import modules, report
 from fastnn.bench.peers import ALWAYS, PEERS
 from fastnn.bench.peers.ours import Compiled, Eager
-from fastnn.bench.workloads import GROUPS, infer, layers, networks, train
+from fastnn.bench.workloads import GROUPS, infer, layers, networks, sequences, train
 from fastnn.bench.workloads.kernels import NUMPY
 from fastnn.bench.workloads.rows import Goal
 
@@ -32,7 +32,11 @@ LAYERS = [
     layers.layer_norm((6, 9), 1.0),
     layers.group_norm((2, 6, 5, 5), 3, 1.0),
     layers.max_pool((2, 3, 9, 8), 1.0),
-    layers.attention(2, 2, 9, 4, 1.0),
+    sequences.attention(2, 2, 9, 4, 1.0),
+    *sequences.recurrent("LSTM", 3, 2, 4, 5, 1.0, 1.0),
+    *sequences.recurrent("GRU", 3, 2, 4, 5, 1.0, 1.0),
+    *sequences.recurrent("RNN", 3, 2, 4, 5, 1.0, 1.0),
+    sequences.characters(7, 4, 5, 2, 6, 4),
 ]
 NETWORKS = [
     train.modular("small", networks.small, (4, 1, 28, 28), "adam", 1.0),
@@ -147,4 +151,4 @@ def test_layers_and_networks_with_a_peer(kind, no_plans, known_machine):
     if kind.key in ("torch", "jax"):
         assert len(took_part) == len(rows)
     if kind.key == "onnx":
-        assert len(took_part) == 4  # three convolutions, one network
+        assert len(took_part) == 7  # convolutions, recurrent layers, one network

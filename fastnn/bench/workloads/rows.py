@@ -59,7 +59,7 @@ class Workload:
 
     Parameters:
         name : says what is done, and its sizes; unique in its group.
-        group : overhead, products, kernels, layers, train or infer.
+        group : overhead, products, kernels, layers, sequences, train or infer.
         flops, bytes : what has to be computed; what has to be read and written at least.
             Of convolutions the sums as they are defined, though there are ways around them.
         dtype : of the numbers.

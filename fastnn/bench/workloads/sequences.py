@@ -1,9 +1,11 @@
-"""Recurrent layers over whole sequences: forward, with gradients, and a model that trains."""
+"""Recurrent layers over whole sequences, a model that trains, attention."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from fastnn.bench.workloads.layers import alike
 from fastnn.bench.workloads.rows import (
     Form,
     Goal,
@@ -167,6 +169,35 @@ def characters(
     )
 
 
+def attention(n: int, heads: int, length: int, width: int, peer: float) -> Workload:
+    """A row: causal, of float32 (n, heads, length, width)."""
+    shape = (n, heads, length, width)
+    forms = alike(
+        lambda lib, F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    )
+    forms["jax"] = causal_attention
+    scores = n * heads * length * (length + 1) // 2
+    return Layer(
+        name=f"attention, causal, {shape}, with gradients",
+        group="sequences",
+        flops=scores * (14.0 * width + 18),
+        bytes=4.0 * 8 * math.prod(shape),
+        shapes=(shape,) * 3,
+        wanted=3,
+        result=shape,
+        forms=forms,
+        goals=[Goal(peer=peer)],
+    )
+
+
+def causal_attention(j: Any, q: Any, k: Any, v: Any) -> Any:
+    """In JAX's terms."""
+    length, width = q.shape[-2:]
+    s = q @ j.numpy.swapaxes(k, -2, -1) / math.sqrt(width)
+    seen = j.numpy.tri(length, dtype=bool)
+    return j.nn.softmax(j.numpy.where(seen, s, -j.numpy.inf), axis=-1) @ v
+
+
 ROWS: list[Workload] = [
     *recurrent("LSTM", 64, 32, 128, 256, 0.95, 0.90),
     *recurrent("GRU", 64, 32, 128, 256, 0.90, 0.42),
@@ -175,4 +206,5 @@ ROWS: list[Workload] = [
     *recurrent("GRU", 100, 1, 64, 64, 0.70, 0.03),
     *recurrent("LSTM", 28, 64, 28, 128, None, 0.75),
     characters(65, 64, 256, 2, 64, 32),
+    attention(8, 4, 256, 32, 0.80),
 ]
