@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import fastnn
 from fastnn._core import Tensor
@@ -18,7 +19,7 @@ Carried = dict[str, tuple[Tensor, ...]]
 States = dict[str, dict[str, list[Tensor]]]
 
 
-def _carriers(model: Module) -> Iterator[tuple[str, Module]]:
+def _carriers(model: Module) -> Iterator[tuple[str, Any]]:
     """Every module that carries, with its dotted name."""
     for path, module in model.named_modules():
         if isinstance(getattr(module, "carried", None), dict):
