@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from helpers import arrays, flat, tensors
 from samples import ROWS, Sample
+from samples.embedding import ROW_STEPS, rows_call
 from samples.optim import FLAGS, HYPER, STATES, call
 from samples.products import in_panels
 
@@ -165,6 +166,15 @@ CASES: dict[str, list[Sample]] = {
     **{
         f"{name}_step": [call(name, STATES[name], *FLAGS[name][0], shapes=PARAMETERS)]
         for name in HYPER
+    },
+    # an embedding of text: more rows than the caches hold, some tokens often
+    "embedding": [Sample((normal(20000, 256), below(20000, 32, 64)))],
+    "sum_repeats": [Sample((below(200, 2048), normal(2048, 256)))],
+    **{
+        f"{name}_step": [
+            rows_call(name, tables=[(20000, 64)], named=[below(20000, 2048)])
+        ]
+        for name in ROW_STEPS
     },
     # over and over in place: a factor of 1 or -1 keeps the numbers as they are
     "mul_": [Sample((normal(*s), np.sign(normal(*s, key=1)))) for s in MAPS],

@@ -14,6 +14,7 @@ from fastnn import cuda as cuda
 from fastnn import nn as nn
 from fastnn import ops as ops
 from fastnn import optim as optim
+from fastnn._core import RowGradient as RowGradient
 from fastnn._core import Tensor as Tensor
 from fastnn._core import bool as bool
 from fastnn._core import device as device

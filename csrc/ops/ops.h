@@ -79,6 +79,8 @@ INFER(permutation)
 INFER(dropout)
 INFER(bernoulli)
 INFER(step)
+INFER(embedding)
+INFER(sum_repeats)
 INFER(grid_sample)
 INFER(grid_sample_input)
 INFER(grid_sample_grid)
@@ -111,6 +113,8 @@ WORKSPACE(avg_pool_backward)
 WORKSPACE(filter2)
 WORKSPACE(rnn)
 WORKSPACE(rnn_backward)
+WORKSPACE(step)
+WORKSPACE(sum_repeats)
 #undef WORKSPACE
 
 #define RUN(name) fnn_status fnn_run_##name(fnn_call *c);
@@ -169,6 +173,8 @@ RUN(permutation)
 RUN(dropout)
 RUN(bernoulli)
 RUN(step)
+RUN(embedding)
+RUN(sum_repeats)
 RUN(grid_sample)
 RUN(grid_sample_input)
 RUN(grid_sample_grid)
@@ -186,7 +192,11 @@ enum {
     FNN_RMSPROP,
     FNN_ADAM,
     FNN_NADAM,
-    FNN_RADAM
+    FNN_RADAM,
+    FNN_SGD_ROWS, /* from here on, of rows: see rows.c */
+    FNN_ADAGRAD_ROWS,
+    FNN_ADAM_ROWS,
+    FNN_SPARSE_ADAM_ROWS
 };
 
 /* ---- shapes and dtypes (infer.c) ---------------------------------------------------- */

@@ -53,25 +53,24 @@ fnn_status fnn_run_cat(fnn_call *c) {
 
 /* ---- index_select and index_add ----------------------------------------------------- */
 
-/* index[i] of any integer dtype, negatives counted from the end; the status says where it
- * leaves [-size, size). */
-static fnn_status read_index(const fnn_call *c, int64_t i, int64_t size,
-                             int64_t *value) {
-    const fnn_tensor *t = c->in[1];
-    const char *at = t->data + i * t->stride[0] * fnn_dtype_size(t->dtype);
-    if (t->dtype == FNN_INT64) {
-        memcpy(value, at, sizeof *value);
-    } else {
-        fnn_convert(value, FNN_INT64, 8, at, t->dtype, 0, 1);
+/* The call's index, of any integer dtype and shape, into found: counted from the start.
+ * The status says where it leaves [least, size). */
+static fnn_status read_index(const fnn_call *c, int64_t least, int64_t size,
+                             int64_t *found) {
+    const int64_t n = fnn_numel(c->in[1]);
+    if (n > 0) {
+        fnn_gather(found, FNN_INT64, c->in[1], 0, n);
     }
-    if (*value < -size || *value >= size) {
-        return fnn_fail(
-            c->err, FNN_ERR_INDEX,
-            "%s: expected indices from %lld to %lld, got %lld at position %lld",
-            c->op->name, (long long)-size, (long long)(size - 1), (long long)*value,
-            (long long)i);
+    for (int64_t i = 0; i < n; i++) {
+        if (found[i] < least || found[i] >= size) {
+            return fnn_fail(
+                c->err, FNN_ERR_INDEX,
+                "%s: expected indices from %lld to %lld, got %lld at position %lld",
+                c->op->name, (long long)least, (long long)(size - 1),
+                (long long)found[i], (long long)i);
+        }
+        found[i] += found[i] < 0 ? size : 0;
     }
-    *value += *value < 0 ? size : 0;
     return FNN_OK;
 }
 
@@ -102,7 +101,7 @@ fnn_status fnn_infer_index_select(fnn_call *c) {
 }
 
 int64_t fnn_workspace_index_select(const fnn_call *c) {
-    return c->in[1]->shape[0] * (int64_t)sizeof(int64_t);
+    return fnn_numel(c->in[1]) * (int64_t)sizeof(int64_t);
 }
 
 typedef struct {
@@ -181,16 +180,11 @@ static void select_range(void *context, int64_t lo, int64_t hi) {
     }
 }
 
-fnn_status fnn_run_index_select(fnn_call *c) {
-    const fnn_tensor *x = c->in[0], *y = &c->out[0];
-    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0);
-    int64_t n = c->in[1]->shape[0], size = x->shape[dim];
-    int64_t *index = c->workspace;
-    for (int64_t i = 0; i < n; i++) { /* all checked before any is used */
-        FNN_TRY(read_index(c, i, size, &index[i]));
-    }
+/* y = x's slices along dim that index[n] names, all of them checked. */
+static void select_slices(const fnn_tensor *x, const fnn_tensor *y, int64_t dim,
+                          int64_t n, const int64_t *index) {
     if (fnn_numel(y) == 0) {
-        return FNN_OK;
+        return;
     }
     if (!fnn_is_contiguous(x)) {
         for (int64_t i = 0; i < n; i++) {
@@ -199,9 +193,10 @@ fnn_status fnn_run_index_select(fnn_call *c) {
             fnn_narrow(&src, dim, index[i], 1);
             fnn_copy(&dst, &src);
         }
-        return FNN_OK;
+        return;
     }
-    select_job j = {.x = x->data, .y = y->data, .index = index, .n = n, .size = size};
+    select_job j = {
+        .x = x->data, .y = y->data, .index = index, .n = n, .size = x->shape[dim]};
     int64_t outer = 1;
     j.inner = fnn_dtype_size(x->dtype);
     j.far = fnn_numel(x) * j.inner > fnn_cpu_get()->l2;
@@ -210,10 +205,64 @@ fnn_status fnn_run_index_select(fnn_call *c) {
         outer *= d < dim ? x->shape[d] : 1;
     }
     fnn_parallel_for(outer * n, SELECT_GRAIN_BYTES / j.inner + 1, select_range, &j);
+}
+
+fnn_status fnn_run_index_select(fnn_call *c) {
+    const fnn_tensor *x = c->in[0];
+    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0);
+    int64_t n = c->in[1]->shape[0], size = x->shape[dim];
+    int64_t *index = c->workspace;
+    FNN_TRY(read_index(c, -size, size, index)); /* all checked before any is used */
+    select_slices(x, &c->out[0], dim, n, index);
     return FNN_OK;
 }
 
-/* y = zeros with `size` along dim; y[index[i]] += source[i], in increasing i. */
+/* y = weight's rows at index, of any shape, from 0. Its attributes are the gradient's. */
+fnn_status fnn_infer_embedding(fnn_call *c) {
+    const fnn_tensor *weight = c->in[0], *index = c->in[1];
+    fnn_tensor *y = &c->out[0];
+    FNN_TRY(fnn_expect_float(c, 0, "weight"));
+    FNN_TRY(fnn_expect_integer(c, 1, "input"));
+    if (weight->ndim != 2) {
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "embedding: expected weight (num_embeddings, embedding_dim), got shape %s",
+            FNN_SHAPE(weight));
+    }
+    if (index->ndim >= FNN_MAX_DIMS) {
+        return fnn_fail(c->err, FNN_ERR_VALUE,
+                        "embedding: expected input of at most %d dimensions, got %d",
+                        FNN_MAX_DIMS - 1, index->ndim);
+    }
+    int64_t padding = c->attr[0].i;
+    if (padding < -1 || padding >= weight->shape[0]) {
+        return fnn_fail(
+            c->err, FNN_ERR_VALUE,
+            "embedding: expected padding_idx below %lld, or -1 for none, got "
+            "%lld",
+            (long long)weight->shape[0], (long long)padding);
+    }
+    fnn_like(y, index, weight->dtype);
+    y->shape[y->ndim++] = weight->shape[1];
+    fnn_set_contiguous(y);
+    return fnn_check_size(c, y);
+}
+
+fnn_status fnn_run_embedding(fnn_call *c) {
+    const fnn_tensor *weight = c->in[0];
+    fnn_tensor y = c->out[0];
+    int64_t *index = c->workspace;
+    FNN_TRY(read_index(c, 0, weight->shape[0], index));
+    y.ndim = 2;
+    y.shape[0] = fnn_numel(c->in[1]);
+    y.shape[1] = weight->shape[1];
+    fnn_set_contiguous(&y);
+    select_slices(weight, &y, 0, y.shape[0], index);
+    return FNN_OK;
+}
+
+/* y = zeros with `size` along dim; y[index[i]] += source[i], in increasing i, but where
+ * index[i] is `skip`. */
 fnn_status fnn_infer_index_add(fnn_call *c) {
     const fnn_tensor *source = c->in[0];
     int64_t dim = c->attr[0].i, size = c->attr[1].i;
@@ -232,30 +281,68 @@ fnn_status fnn_infer_index_add(fnn_call *c) {
     return fnn_check_size(c, y);
 }
 
-fnn_status fnn_run_index_add(fnn_call *c) {
-    const fnn_tensor *x = c->in[0], *y = &c->out[0];
-    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0);
-    int64_t n = c->in[1]->shape[0], size = y->shape[dim], to;
-    ptrdiff_t item = fnn_dtype_size(x->dtype);
-    memset(y->data, 0, (size_t)(fnn_numel(y) * item));
-    int64_t inner = 1, outer = 1;
-    for (int d = 0; d < x->ndim; d++) {
-        inner *= d > dim ? x->shape[d] : 1;
-        outer *= d < dim ? x->shape[d] : 1;
-    }
-    fnn_map_fn add = fnn_map_kernel(FNN_MAP_add, x->dtype);
+typedef struct {
+    const fnn_tensor *x, *y;
+    const int64_t *index; /* (n,), all of them checked */
+    int64_t n, size, skip, inner;
+    bool dense; /* x lies contiguous */
+} add_job;
+
+static void zero_range(void *context, int64_t lo, int64_t hi) {
+    memset((char *)context + lo, 0, (size_t)(hi - lo));
+}
+
+/* Columns [lo, hi) of outer * inner: each thread adds up its own, over all of index. */
+static void add_range(void *context, int64_t lo, int64_t hi) {
+    const add_job *j = context;
+    const int dtype = j->x->dtype;
+    const ptrdiff_t item = fnn_dtype_size(dtype);
+    fnn_map_fn add = fnn_map_kernel(FNN_MAP_add, dtype);
     _Alignas(64) char buffer[FNN_CHUNK * 8];
-    for (int64_t i = 0; i < n; i++) {
-        FNN_TRY(read_index(c, i, size, &to));
-        for (int64_t o = 0; o < outer; o++) {
-            for (int64_t at = 0; at < inner; at += FNN_CHUNK) {
-                int64_t m = fnn_min64(FNN_CHUNK, inner - at);
-                char *dst = y->data + ((o * size + to) * inner + at) * item;
-                fnn_gather(buffer, x->dtype, x, (o * n + i) * inner + at, m);
-                const void *in[2] = {dst, buffer};
-                add(m, dst, in, (ptrdiff_t[]){1, 1});
+    while (lo < hi) {
+        const int64_t o = lo / j->inner, first = lo % j->inner;
+        const int64_t last = fnn_min64(j->inner, first + hi - lo);
+        for (int64_t i = 0; i < j->n; i++) {
+            if (j->index[i] == j->skip) {
+                continue;
+            }
+            const int64_t from = (o * j->n + i) * j->inner;
+            char *to = j->y->data + (o * j->size + j->index[i]) * j->inner * item;
+            for (int64_t at = first; at < last; at += FNN_CHUNK) {
+                const int64_t m = fnn_min64(FNN_CHUNK, last - at);
+                const char *source = j->x->data + (from + at) * item;
+                if (!j->dense) {
+                    fnn_gather(buffer, dtype, j->x, from + at, m);
+                    source = buffer;
+                }
+                add(m, to + at * item, (const void *[]){to + at * item, source},
+                    (ptrdiff_t[]){1, 1});
             }
         }
+        lo += last - first;
+    }
+}
+
+fnn_status fnn_run_index_add(fnn_call *c) {
+    const fnn_tensor *x = c->in[0], *y = &c->out[0];
+    int64_t dim = c->attr[0].i + (c->attr[0].i < 0 ? x->ndim : 0), outer = 1;
+    add_job j = {.x = x,
+                 .y = y,
+                 .index = c->workspace,
+                 .n = c->in[1]->shape[0],
+                 .size = y->shape[dim],
+                 .skip = c->attr[2].i,
+                 .inner = 1,
+                 .dense = fnn_is_contiguous(x)};
+    FNN_TRY(read_index(c, -j.size, j.size, c->workspace));
+    for (int d = 0; d < x->ndim; d++) {
+        j.inner *= d > dim ? x->shape[d] : 1;
+        outer *= d < dim ? x->shape[d] : 1;
+    }
+    fnn_parallel_for(fnn_numel(y) * fnn_dtype_size(y->dtype), SELECT_GRAIN_BYTES,
+                     zero_range, y->data);
+    if (fnn_numel(x) > 0) {
+        fnn_parallel_for(outer * j.inner, FNN_MAP_GRAIN / j.n + 1, add_range, &j);
     }
     return FNN_OK;
 }

@@ -86,29 +86,34 @@ cdef int send(dict pending, list heap, Node node, int output, Tensor g) except -
     return 0
 
 
-cdef Tensor apply_hooks(dict hooks, Tensor g):
+cdef object apply_hooks(dict hooks, object g):
     for hook in list(hooks.values()):
         if recorder is not None:
             recorder.effect("a hook on a gradient was called")
         replaced = hook(g)
         if replaced is not None:
-            if not isinstance(replaced, Tensor):
-                raise TypeError("hook: expected a tensor or None, got "
+            if not isinstance(replaced, type(g)):
+                kind = "tensor" if isinstance(g, Tensor) else "RowGradient"
+                raise TypeError(f"hook: expected a {kind} or None, got "
                                 f"{type(replaced).__name__}")
-            if (<Tensor> replaced).t.dtype != g.t.dtype or replaced.shape != g.shape:
+            if replaced.dtype is not g.dtype or replaced.shape != g.shape:
                 raise ValueError(f"hook: expected a gradient of {g.dtype.name} {g.shape}, "
                                  f"got {replaced.dtype.name} {replaced.shape}")
             g = replaced
     return g
 
 
-cdef int accumulate(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
+cdef int accumulate(Tensor leaf, object g, bint create_graph, set taken) except -1:
     """leaf.grad += g. The first gradient is kept as it is if no one else can see it.
 
     Under a lock: another thread may add to the same leaf, and kernels run without the GIL.
     """
     with leaf_lock:
-        add_to_leaf(leaf, g, create_graph, taken)
+        tell_read(leaf)
+        if isinstance(g, RowGradient):
+            add_rows_to_leaf(leaf, <RowGradient> g, taken)
+        else:
+            add_to_leaf(leaf, <Tensor> g, create_graph, taken)
     return 0
 
 
@@ -124,33 +129,42 @@ os.register_at_fork(after_in_child=_new_lock)  # its holder may not exist in the
 
 
 cdef int add_to_leaf(Tensor leaf, Tensor g, bint create_graph, set taken) except -1:
-    cdef Tensor old = leaf.gradient
-    if recorder is not None:
-        recorder.gradient_read(leaf, old)
+    cdef object held = held_gradient(leaf)
+    cdef Tensor old = None
+    if isinstance(held, RowGradient):
+        hold_gradient(leaf, dense_rows(<RowGradient> held))
+    old = leaf.gradient
     if old is not None:
         if not create_graph and not old.tracked and old.t.storage.refs == 1 and \
                 not old.t.storage.read_only:
             run_op(ADD_, (old, g), None)
         else:
-            leaf.gradient = run_op(ADD, (old, g), None)
-            tell_gradient(leaf)
-        return 0
-    if create_graph:
-        leaf.gradient = run_op(COPY, (g,), None)  # g may be the user's, or another leaf's
-        tell_gradient(leaf)
-        return 0
+            hold_gradient(leaf, run_op(ADD, (old, g), None))
+    elif create_graph:
+        hold_gradient(leaf, run_op(COPY, (g,), None))  # g may be the user's, or another leaf's
+    else:
+        hold_gradient(leaf, own(g, taken))
+    return 0
+
+
+cdef Tensor own(Tensor g, set taken):
+    """g, or a copy of it where others can see its memory."""
     if g.t.storage.refs > 1 or g.is_view or not fnn_is_contiguous(&g.t) or \
             <size_t> g.t.storage in taken:
         g = run_op(COPY, (g,), None)
     taken.add(<size_t> g.t.storage)
-    leaf.gradient = alias(g)
-    tell_gradient(leaf)
-    return 0
+    return alias(g)
 
 
-cdef int tell_gradient(Tensor leaf) except -1:
-    if recorder is not None:
-        recorder.gradient_set(leaf)
+cdef int add_rows_to_leaf(Tensor leaf, RowGradient g, set taken) except -1:
+    """What was there is not added to: the two are put together."""
+    cdef object old = held_gradient(leaf)
+    if isinstance(old, RowGradient):
+        hold_gradient(leaf, join_rows([old, g]))
+    elif old is not None:
+        hold_gradient(leaf, run_op(ADD, (old, dense_rows(g)), None))
+    else:
+        hold_gradient(leaf, RowGradient(own(g.indices, taken), own(g.values, taken), g.shape))
     return 0
 
 
@@ -306,6 +320,13 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                     continue
                 if useful is not None and edge not in useful:
                     continue
+                if isinstance(grads[i], RowGradient):
+                    if isinstance(edge, Tensor):
+                        leaves[edge] = add_to_either(leaves.get(edge), grads[i])
+                    else:  # the table is a result
+                        send(pending, heap, <Node> edge, node.edge_output[i],
+                             dense_rows(<RowGradient> grads[i]))
+                    continue
                 if not isinstance(grads[i], Tensor):
                     raise TypeError(f"backward of {node.name}: expected tensors, got "
                                     f"{type(grads[i]).__name__} for input {i}")
@@ -317,7 +338,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                 if node.op is None and not create_graph and g is grads[i]:
                     g = alias(g)  # the custom function may hold on to it
                 if isinstance(edge, Tensor):
-                    leaves[edge] = add_up(leaves.get(edge), g)
+                    leaves[edge] = add_to_either(leaves.get(edge), g)
                     continue
                 send(pending, heap, <Node> edge, node.edge_output[i], g)
             if not retain:
@@ -333,13 +354,17 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
 cdef int finish_leaves(dict leaves, inputs, list result, bint create_graph,
                        bint accumulates) except -1:
     """Hooks, then .grad or the results of grad(). Only leaves that were asked for are here."""
-    cdef Tensor leaf, g
+    cdef Tensor leaf
+    cdef object g
     cdef set taken = set()
     cdef int i
     for leaf in list(leaves):
         g = leaves.pop(leaf)
+        if type(g) is list:
+            g = join_rows(<list> g)
         if leaf.hooks:
-            g = apply_hooks(leaf.hooks, alias(g) if not create_graph else g)
+            g = apply_hooks(leaf.hooks, g if create_graph or isinstance(g, RowGradient)
+                            else alias(<Tensor> g))
         if inputs is not None:
             for i, x in enumerate(inputs):
                 if x is leaf:

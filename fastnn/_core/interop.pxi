@@ -539,8 +539,7 @@ def _deepcopy(Tensor self, memo):
     import copy
     y = _rebuild(type(self), np.array(_numpy(self, force=True)), self.tracked)
     memo[id(self)] = y
-    if self.gradient is not None:
-        (<Tensor> y).gradient = copy.deepcopy(self.gradient, memo)
+    hold_gradient(<Tensor> y, copy.deepcopy(held_gradient(self), memo))
     for name, value in getattr(self, "__dict__", {}).items():
         setattr(y, name, copy.deepcopy(value, memo))
     return y

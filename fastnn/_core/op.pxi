@@ -3,6 +3,7 @@
 
 cdef list OPS = []
 cdef Op ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_, SUM
+cdef Op CAT, INDEX_ADD, SUM_REPEATS
 cdef Op FLOOR_DIVIDE, REMAINDER, AND, OR, XOR, NOT
 
 cdef object recorder = None
@@ -130,6 +131,7 @@ def set_recorder(watcher):
 
 cdef int make_ops() except -1:
     global ADD, SUB, MUL, DIV, POW, NEG, ABS, EQ, NE, LT, LE, GT, GE, ADD_, MUL_, COPY, COPY_
+    global CAT, INDEX_ADD, SUM_REPEATS
     global SUM, RESHAPE, FLOOR_DIVIDE, REMAINDER, AND, OR, XOR, NOT
     cdef Op op
     cdef int i
@@ -152,6 +154,8 @@ cdef int make_ops() except -1:
     XOR, NOT = op_named("bitwise_xor"), op_named("bitwise_not")
     ADD_, MUL_, COPY_ = op_named("add_"), op_named("mul_"), op_named("copy_")
     COPY, SUM, RESHAPE = op_named("copy"), op_named("sum"), op_named("reshape")
+    CAT, INDEX_ADD = op_named("cat"), op_named("index_add")
+    SUM_REPEATS = op_named("sum_repeats")
     return 0
 
 

@@ -28,6 +28,7 @@ cdef class Tensor:
     cdef Node node           # the call that made it; None for a leaf
     cdef int output          # which of the node's outputs it is
     cdef Tensor gradient
+    cdef Tensor row_leaf     # whose gradient is the indices, where self's is of rows
     cdef dict hooks
     cdef object __weakref__
 
@@ -157,20 +158,28 @@ cdef class Tensor:
 
     @property
     def grad(self):
-        """Gradient accumulated by backward (Tensor), or None."""
-        if recorder is not None:
-            recorder.gradient_read(self, self.gradient)
-        return self.gradient
+        """Gradient accumulated by backward, or None.
+
+        A Tensor; a RowGradient where embedding(..., sparse=True) alone used this one.
+        """
+        tell_read(self)
+        return held_gradient(self)
 
     @grad.setter
-    def grad(self, Tensor value):
-        if value is not None and (value.shape != self.shape or
-                                  value.t.dtype != self.t.dtype):
-            raise ValueError(f"grad: expected {self.dtype.name} {self.shape}, got "
-                             f"{value.dtype.name} {value.shape}")
-        self.gradient = value
-        if recorder is not None:
-            recorder.gradient_set(self)
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, (Tensor, RowGradient)):
+                raise TypeError("grad: expected a Tensor, a RowGradient or None, got "
+                                f"{type(value).__name__}")
+            if value.shape != self.shape or value.dtype is not self.dtype:
+                raise ValueError(f"grad: expected {self.dtype.name} {self.shape}, got "
+                                 f"{value.dtype.name} {value.shape}")
+        hold_gradient(self, value)
+
+    @property
+    def is_sparse(self):
+        """False; that of a RowGradient is True."""
+        return False
 
     @property
     def retains_grad(self):

@@ -36,6 +36,7 @@ from fastnn.nn.container import (
 )
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
+from fastnn.nn.embedding import Embedding
 from fastnn.nn.fold import Fold, Unfold
 from fastnn.nn.linear import Identity, Linear
 from fastnn.nn.loss import (
@@ -110,6 +111,7 @@ __all__ = [
     "Dropout",
     "Dropout1d",
     "Dropout2d",
+    "Embedding",
     "Flatten",
     "Fold",
     "GRUCell",

@@ -26,6 +26,7 @@ from fastnn.ops.convolution import (
     conv_transpose2d,
 )
 from fastnn.ops.distances import cosine_similarity, normalize, pairwise_distance
+from fastnn.ops.embedding import embedding
 from fastnn.ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -88,6 +89,7 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "elu",
+    "embedding",
     "feature_dropout",
     "fold",
     "gelu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import Tensor, holds_rows
 
 
 class Parameter(Tensor):
@@ -43,8 +43,8 @@ def convert(tensor: Tensor, dtype: Any) -> None:
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
-    """Drop a tensor's gradient, or fill it with zeros."""
-    if set_to_none:
+    """Drop a tensor's gradient, or fill it with zeros; one of rows is always dropped."""
+    if set_to_none or holds_rows(parameter):
         parameter.grad = None
         return
     grad = parameter.grad

@@ -10,6 +10,7 @@ from fastnn.ops import (
     creation,
     distances,
     elementwise,
+    embedding,
     indexing,
     lists,
     logarithms,

@@ -81,6 +81,7 @@ from fastnn.ops.elementwise import sqrt as sqrt
 from fastnn.ops.elementwise import square as square
 from fastnn.ops.elementwise import sub as sub
 from fastnn.ops.elementwise import where as where
+from fastnn.ops.embedding import embedding as embedding
 from fastnn.ops.logarithms import log10 as log10
 from fastnn.ops.logarithms import log2 as log2
 from fastnn.ops.logic import all as all

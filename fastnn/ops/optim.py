@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._core import RowGradient
 from fastnn.ops._registry import Op, Tensor, no_gradient, op, reference
 
 _copy_ = op("copy_")
@@ -20,6 +21,8 @@ ROWS: dict[str, Op] = {
     name: op(f"{name}_step")
     for name in ("sgd", "adagrad", "adadelta", "rmsprop", "adam", "nadam", "radam")
 }
+for _name in ("sgd_rows", "adagrad_rows", "adam_rows", "sparse_adam_rows"):
+    ROWS[_name] = op(f"{_name}_step")
 no_gradient(*(row.name for row in ROWS.values()))
 
 
@@ -49,6 +52,39 @@ def optimizer_step(
     dense = [p.contiguous() for p in params]
     grads = [g.contiguous() for g in grads]
     ROWS[algorithm](hyper, active, dense, grads, *states, *flags)
+    _put_back(params, dense)
+
+
+def rows_step(
+    algorithm: str,
+    hyper: Tensor,
+    params: Sequence[Tensor],
+    grads: Sequence[RowGradient],
+    states: Sequence[Sequence[Tensor]],
+    *flags: bool,
+    active: Tensor | None = None,
+) -> None:
+    """One step of an optimizer on the rows that have gradients, in place.
+
+    Each row is stepped once, with its gradients added up in order; its bits are those of
+    optimizer_step. The cost is that of these rows, but for a parameter of other strides.
+
+    Parameters:
+        algorithm : "sgd_rows", "adagrad_rows", "adam_rows" or "sparse_adam_rows".
+        hyper, params, states, flags, active : as in optimizer_step.
+        grads : one for each parameter, of its shape.
+
+    Raises: IndexError for a row that is not there, before anything has changed; ValueError,
+        TypeError for shapes, dtypes or lengths that do not fit.
+    """
+    dense = [p.contiguous() for p in params]
+    indices = [g.indices.contiguous() for g in grads]
+    values = [g.values.contiguous() for g in grads]
+    ROWS[algorithm](hyper, active, indices, dense, values, *states, *flags)
+    _put_back(params, dense)
+
+
+def _put_back(params: Sequence[Tensor], dense: list[Tensor]) -> None:
     for p, q in zip(params, dense, strict=True):
         if q is not p:
             _copy_(p, q)
@@ -237,3 +273,72 @@ _STEPS: dict[str, Step] = {
 }
 for _name, _one in _STEPS.items():
     reference(f"{_name}_step")(_of_lists(_one))
+
+
+def _of_rows(one: Step) -> Callable[..., Any]:
+    """The reference on rows: a dense step, of which the rows that are named are kept."""
+    of_lists = _of_lists(one)
+
+    def of_rows(
+        hyper: Array,
+        active: Array,
+        indices: list[Array],
+        params: list[Array],
+        values: list[Array],
+        *rest: Any,
+    ) -> Any:
+        dense = [np.zeros_like(p) for p in params]
+        for g, index, v in zip(dense, indices, values, strict=True):
+            np.add.at(g, index, v)
+        made = of_lists(hyper, active, params, dense, *rest)
+        before = (params, *(x for x in rest if isinstance(x, list)))
+        for new, old in zip(made, before, strict=False):
+            for y, x, index in zip(new, old, indices, strict=True):
+                if y.ndim:  # no counter
+                    rests = np.setdiff1d(np.arange(len(y)), index)
+                    y[rests] = x[rests]
+        return made
+
+    return of_rows
+
+
+def _sgd_rows(hyper: Array, p: Array, g: Array, maximize: bool = False) -> list[Array]:
+    return _sgd(hyper, p, g, None, False, maximize)[:1]
+
+
+def _adam_rows(
+    hyper: Array,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    t: Array,
+    maximize: bool = False,
+) -> list[Array]:
+    p, m, v, _, t = _adam(hyper, p, g, m, v, None, t, False, maximize)
+    return [p, m, v, t]
+
+
+def _sparse_adam_rows(
+    hyper: Array,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    t: Array,
+    maximize: bool = False,
+) -> list[Array]:
+    lr, beta1, beta2, eps = hyper
+    root = np.sqrt(1 - beta2 ** (t + 1))
+    scaled = np.array([lr, beta1, beta2, eps / root, 0.0])
+    return _adam_rows(scaled, p, g, m, v, t, maximize)
+
+
+_ROW_STEPS: dict[str, Step] = {
+    "sgd": _sgd_rows,
+    "adagrad": _adagrad,
+    "adam": _adam_rows,
+    "sparse_adam": _sparse_adam_rows,
+}
+for _name, _one in _ROW_STEPS.items():
+    reference(f"{_name}_rows_step")(_of_rows(_one))

@@ -371,8 +371,15 @@ def _(node: Node, gy: Tensor) -> Gradients:
 
 @gradient("index_add", saves={"index": "source"})
 def _(node: Node, gy: Tensor) -> Gradients:
-    dim, _ = node.attrs
-    return _index_select(gy, node.saved[0], dim), None
+    dim, size, *skip = node.attrs
+    (index,) = node.saved
+    gx = _index_select(gy, index, dim)
+    if skip and skip[0] >= 0:
+        shape = [1] * gx.ndim
+        shape[dim] = index.shape[0]
+        left_out = _eq(_as_index(index, size), skip[0])
+        gx = _where(_reshape(left_out, shape), 0.0, gx)
+    return gx, None
 
 
 @reference("cat")
@@ -391,10 +398,11 @@ def _(x: Any, index: Any, dim: int = 0) -> Any:
 
 
 @reference("index_add")
-def _(source: Any, index: Any, dim: int, size: int) -> Any:
+def _(source: Any, index: Any, dim: int, size: int, skip: int = -1) -> Any:
     moved = np.moveaxis(source, dim, 0)
     y = np.zeros((size, *moved.shape[1:]), source.dtype)
-    np.add.at(y, index, moved)
+    taken = index % size != skip if skip >= 0 else slice(None)
+    np.add.at(y, index[taken], moved[taken])
     return np.moveaxis(y, 0, dim)
 
 

@@ -9,6 +9,7 @@ from fastnn.optim.optimizer import Optimizer, ParamGroup
 from fastnn.optim.radam import RAdam
 from fastnn.optim.rmsprop import RMSprop
 from fastnn.optim.sgd import SGD
+from fastnn.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "SGD",
@@ -21,5 +22,6 @@ __all__ = [
     "ParamGroup",
     "RAdam",
     "RMSprop",
+    "SparseAdam",
     "lr_scheduler",
 ]

@@ -25,6 +25,9 @@ class Adagrad(Optimizer):
         maximize : bool: ascend.
         foreach, fused : as in PyTorch, to choose an implementation; there is one here, fused.
 
+    Gradients of rows (nn.Embedding's `sparse`): a step costs these rows, and has the bits of
+    the dense step where eps > 0. Not with weight_decay.
+
     Source: Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 12 (2011), 2121-2159,
         figure 1, the diagonal form.
 
@@ -42,6 +45,8 @@ class Adagrad(Optimizer):
     hyperparameters = ("lr", "lr_decay", "weight_decay", "eps")
     states: ClassVar[Mapping[str, str]] = {"sum": ""}
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
+    rows_algorithm = "adagrad_rows"
+    dense_options = ("weight_decay",)
 
     def __init__(
         self,

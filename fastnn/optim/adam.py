@@ -27,6 +27,10 @@ class Adam(Optimizer):
         maximize : bool: ascend.
         foreach, fused : as in PyTorch, to choose an implementation; there is one here, fused.
 
+    Gradients of rows (nn.Embedding's `sparse`), which PyTorch's Adam refuses: rows that have
+    one step as they do here, the others and their moments stay as they are, so that a step
+    costs the rows that took part. Not with weight_decay or amsgrad. SparseAdam is PyTorch's.
+
     Source: Kingma, Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, algorithm
         1; amsgrad: Reddi, Kale, Kumar, "On the Convergence of Adam and Beyond", 2018.
 
@@ -49,6 +53,8 @@ class Adam(Optimizer):
     }
     flags = ("decoupled_weight_decay", "maximize")
     counters: ClassVar[Mapping[str, float]] = {"step": 0.0}
+    rows_algorithm = "adam_rows"
+    dense_options = ("weight_decay", "amsgrad")
 
     def __init__(
         self,

@@ -16,10 +16,10 @@ from collections.abc import (
 from typing import Any, ClassVar
 
 import fastnn
-from fastnn._core import Tensor, touch_structure
+from fastnn._core import RowGradient, Tensor, touch_structure
 from fastnn.nn.parameter import clear_grad
 from fastnn.ops import _record
-from fastnn.ops.optim import optimizer_step
+from fastnn.ops.optim import optimizer_step, rows_step
 
 # The ranges of options, in words and as a test. One table: an option that two optimizers
 # share means the same in both. What is not here may be any number.
@@ -214,6 +214,11 @@ class Optimizer:
     # Numbers that a parameter's state counts, float64 (), and where they begin.
     counters: ClassVar[Mapping[str, float]] = {}
 
+    # The kernel for gradients of rows, "" where there is none, and the options that it
+    # cannot have: what they do to rows without a gradient would cost the whole table.
+    rows_algorithm: ClassVar[str] = ""
+    dense_options: ClassVar[tuple[str, ...]] = ()
+
     active: Tensor | None = None
 
     param_groups: list[ParamGroup]
@@ -331,9 +336,13 @@ class Optimizer:
                 loss = closure()
         with fastnn.no_grad():
             for group in self.param_groups:
-                params = [p for p in group["params"] if p.grad is not None]
-                if params:
-                    self.update(params, group)
+                found = [(p, p.grad) for p in group["params"]]
+                dense = [p for p, g in found if isinstance(g, Tensor)]
+                rows = [p for p, g in found if isinstance(g, RowGradient)]
+                if dense:
+                    self.update(dense, group)
+                if rows:
+                    self.update_rows(rows, group)
         return loss
 
     def update(self, params: list[Tensor], group: ParamGroup) -> None:
@@ -344,6 +353,36 @@ class Optimizer:
             )
         self.fused(params, group)
 
+    def update_rows(self, params: list[Tensor], group: ParamGroup) -> None:
+        """Change the rows, of parameters whose gradients are RowGradients, that these name.
+
+        Raises: RuntimeError where the optimizer has no such step, or not with its options.
+        """
+        name = type(self).__name__
+        if not self.rows_algorithm:
+            raise RuntimeError(
+                f"{name}: expected dense gradients, got one of rows for a parameter of "
+                f"shape {params[0].shape} (hint: Embedding(sparse=False); SGD, Adagrad, "
+                "Adam and SparseAdam take gradients of rows)"
+            )
+        for option in self.dense_options:
+            if group.peek(option):
+                raise RuntimeError(
+                    f"{name}: expected no {option} with a gradient of rows, got "
+                    f"{group.peek(option)} for a parameter of shape {params[0].shape} "
+                    "(hint: a group of its own with other options, or "
+                    "Embedding(sparse=False))"
+                )
+        rows_step(
+            self.rows_algorithm,
+            group.hyper,
+            params,
+            [p.grad for p in params],
+            [x for x in self._lists(params, group) if x is not None],
+            group["maximize"],
+            active=self.active,
+        )
+
     def fused(self, params: list[Tensor], group: ParamGroup, *flags: bool) -> None:
         """One step of self.algorithm on all of params, in one call of its kernel.
 
@@ -352,6 +391,22 @@ class Optimizer:
         Parameters:
             flags : the kernel's flags that are no options, after those of self.flags.
         """
+        optimizer_step(
+            self.algorithm,
+            group.hyper,
+            params,
+            [p.grad for p in params if p.grad is not None],
+            self._lists(params, group),
+            *(group[flag] for flag in self.flags),
+            *flags,
+            active=self.active,
+        )
+
+    def _lists(
+        self, params: list[Tensor], group: ParamGroup
+    ) -> list[list[Tensor] | None]:
+        """The states of params, then what is counted, in the kernel's order; None for a
+        state that the options do without."""
         lists: list[list[Tensor] | None] = []
         owned = [self.state[p] for p in params]
         # Counters stand first in a parameter's state, as in PyTorch, and last in the call.
@@ -372,16 +427,7 @@ class Optimizer:
                 if wanted
                 else None
             )
-        optimizer_step(
-            self.algorithm,
-            group.hyper,
-            params,
-            [p.grad for p in params if p.grad is not None],
-            [*lists, *counts],
-            *(group[flag] for flag in self.flags),
-            *flags,
-            active=self.active,
-        )
+        return [*lists, *counts]
 
     def _entry(self, p: Tensor, state: dict[str, Any], name: str) -> Tensor:
         found: Tensor | None = state.get(name)

@@ -25,6 +25,9 @@ class SGD(Optimizer):
         maximize : bool: ascend.
         foreach, fused : as in PyTorch, to choose an implementation; there is one here, fused.
 
+    Gradients of rows (nn.Embedding's `sparse`): a step costs these rows, and has the bits of
+    the dense step. Not with momentum or weight_decay.
+
     Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and
         momentum in deep learning", 2013, section 2; lr outside of b, as in PyTorch.
 
@@ -42,6 +45,8 @@ class SGD(Optimizer):
     hyperparameters = ("lr", "momentum", "dampening", "weight_decay")
     states: ClassVar[Mapping[str, str]] = {"momentum_buffer": "momentum"}
     flags = ("nesterov", "maximize")
+    rows_algorithm = "sgd_rows"
+    dense_options = ("momentum", "weight_decay")
 
     def __init__(
         self,

@@ -206,7 +206,8 @@ class Recording(Recorder):
         """What no op did, in words; tensors that outlive the call, of which a replay would
         make no others."""
         for leaf, _ in self.graph.gradients:
-            if leaf.grad is not None and leaf.grad.requires_grad:
+            g = _core.gradient_part(leaf)
+            if g is not None and g.requires_grad:
                 return self._effects  # create_graph=True: it has kept its graph
         left = [where for tensor, where in self._made if self._is_left(tensor())]
         if left:
@@ -286,7 +287,7 @@ class Recording(Recorder):
         graph.outputs = [self.value(y) for y in results]
         for leaf in self._set:
             if self._was_there(leaf):
-                g = leaf.grad
+                g = _core.gradient_part(leaf)
                 if g is None or g is not self.guards.get(leaf, leaf):
                     graph.gradients.append((leaf, None if g is None else self.value(g)))
         self._settle_constants()

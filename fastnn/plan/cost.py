@@ -26,7 +26,7 @@ _ELEMENT = {
     "panels": 0, "batch_norm": 8, "batch_norm_backward": 10, "scale_shift": 2,
     "layer_norm": 8, "layer_norm_backward": 12, "group_norm": 8, "group_norm_backward": 10,
     "max_pool_index": 0, "max_pool_gather": 0, "pad": 0, "unfold": 0, "grid_sample": 30,
-    "affine_sample": 30, "grid_sample_input": 30, "grid_sample_grid": 40,
+    "affine_sample": 30, "embedding": 0, "grid_sample_input": 30, "grid_sample_grid": 40,
 }  # fmt: skip
 # where kernel and adaptive are among the attributes of what has windows
 _WINDOWS = {
@@ -38,6 +38,12 @@ CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")
 _STEP = {
     "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
     "adam_step": 18, "nadam_step": 24, "radam_step": 22,
+    "sgd_rows_step": 6, "adagrad_rows_step": 11, "adam_rows_step": 19,
+    "sparse_adam_rows_step": 19,
+}  # fmt: skip
+_OF_ROWS = {
+    "embedding", "sgd_rows_step", "adagrad_rows_step", "adam_rows_step",
+    "sparse_adam_rows_step",
 }  # fmt: skip
 _INPUT = {  # families that cost by what they read
     "sum", "mean", "amax", "amin", "argmax", "argmin", "cumsum", "cross_entropy", "nll",
@@ -57,7 +63,8 @@ def flops(call: Call) -> int:
     if call.is_view:
         return 0
     if name in _STEP:
-        sizes = (_size(v) for n, v in call.spread() if n == "parameters")
+        counted = "gradients" if name in _OF_ROWS else "parameters"
+        sizes = (_size(v) for n, v in call.spread() if n == counted)
         return _STEP[name] * sum(sizes)
     size = _size(call.outputs[0]) if call.outputs else 0
     first = call.inputs[0] if call.inputs else None
@@ -114,6 +121,8 @@ def bytes_moved(call: Call) -> int:
     for name, v in call.spread():
         if v is not None and v.number is None:
             total += _touched(v) * (2 if name in written else 1)
+    if call.op.name in _OF_ROWS:
+        total -= _untouched(call)
     if not call.in_place:
         total += sum(_touched(v) for v in call.outputs)
     if call.op.name == "linear_panels":  # nobody reads what fills up the last panel
@@ -121,6 +130,29 @@ def bytes_moved(call: Call) -> int:
         assert panels is not None
         total -= _touched(panels) - out * panels.shape[1] * panels.dtype.itemsize
     return total
+
+
+def _untouched(call: Call) -> int:
+    """Bytes of tables that the call leaves out: it touches rows, at most as many as it is
+    given."""
+    pairs: list[tuple[Value | None, Value | None, int]]
+    if call.op.name == "embedding":
+        pairs = [(call.inputs[0], call.outputs[0], 1)]
+    else:
+        lists: dict[str, list[Value | None]] = {}
+        for name, v in call.spread():
+            lists.setdefault(name, []).append(v)
+        pairs = [
+            (table, g, 2)
+            for name in call.op.written
+            for table, g in zip(lists.get(name, []), lists["gradients"], strict=False)
+            if table is not None and table.shape
+        ]
+    return sum(
+        times * max(_touched(table) - _touched(rows), 0)
+        for table, rows, times in pairs
+        if table is not None and rows is not None
+    )
 
 
 def _touched(v: Value) -> int:

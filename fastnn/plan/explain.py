@@ -124,7 +124,7 @@ def _columns(call: Call) -> list[str]:
     dtype = values[0].dtype.name if values else ""
     if call.op.name.endswith("_step"):  # the first input is its float64 numbers
         dtype = next(
-            (v.dtype.name for n, v in call.spread() if n in call.op.lists and v), ""
+            (v.dtype.name for n, v in call.spread() if n == "parameters" and v), ""
         )
     shapes = " ".join(given) + (f" -> {results}" if results else "")
     return [shapes + (" into" if call.into else ""), dtype, attributes(call)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastnn._core import Tensor, hooks_of
+from fastnn._core import Tensor, holds_rows, hooks_of
 from fastnn.nn import Module
 from fastnn.optim.optimizer import Optimizer
 
@@ -50,7 +50,15 @@ class Surroundings:
                 of_module(thing) if isinstance(thing, Module) else of_optimizer(thing)
             )
         facts += [
-            (x, x.requires_grad, x.data_ptr(), x.shape, x.stride(), hooks_of(x))
+            (
+                x,
+                x.requires_grad,
+                x.data_ptr(),
+                x.shape,
+                x.stride(),
+                hooks_of(x),
+                holds_rows(x),
+            )
             for x in self._tensors
         ]
         return facts

@@ -22,6 +22,7 @@ from samples import (
     copies,
     distances,
     elementwise,
+    embedding,
     lists,
     logarithms,
     logic,

@@ -53,6 +53,8 @@ ROWS["index_add"] = Row(
         Sample((normal(4, 3), np.array([4, 0, 0, 2]), 0, 5)),
         Sample((normal(2, 4), np.array([1, 1, 0, 2]), 1, 3), rows=(0,)),
         Sample((integers(0, 9, 3), np.array([0, 0, 1]), 0, 2), smooth=False),
+        Sample((normal(4, 3), np.array([4, 0, -1, 2]), 0, 5, 4)),
+        Sample((normal(2, 3), np.array([1, 1, 0]), -1, 2, 1), rows=(0,)),
     ],
     big=[Sample((normal(250, 130), integers(0, 30, 250), 0, 30))],
     hostile=[
@@ -61,7 +63,7 @@ ROWS["index_add"] = Row(
         Hostile((normal(4, 3), np.zeros(4, np.int64), 0, -1), ValueError, "index_add"),
     ],
     rtol={"float32": 2e-6, "float64": 1e-14},
-    scale=lambda s, i, d, n: np.abs(s).sum(),
+    scale=lambda s, i, d, n, skip=-1: np.abs(s).sum(),
 )
 
 ROWS["stack"] = Row(

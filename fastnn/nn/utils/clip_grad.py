@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import RowGradient, Tensor
 from fastnn.nn.module import Module
 from fastnn.ops import lists
 
-Tensors = Tensor | Iterable[Tensor]
+Tensors = Tensor | Iterable[Tensor]  # a RowGradient wherever gradients are meant
 
 
 def clip_grad_norm_(
@@ -51,8 +51,7 @@ def clip_grad_norm_(
         >>> w.grad
         tensor([0.6, 0.8])
     """
-    found = _listed("clip_grad_norm_", parameters)
-    grads = [p.grad for p in found if p.grad is not None]
+    grads = _gradients(_listed("clip_grad_norm_", parameters))
     norm = _norm("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
     _scale("clip_grad_norm_", grads, max_norm, norm)
     return norm
@@ -95,8 +94,7 @@ def clip_grads_with_norm_(
         total_norm : Tensor (), as get_total_norm gives it.
         foreach : None, True or False ask for the same: there is one implementation.
     """
-    found = _listed("clip_grads_with_norm_", parameters)
-    grads = [p.grad for p in found if p.grad is not None]
+    grads = _gradients(_listed("clip_grads_with_norm_", parameters))
     _scale("clip_grads_with_norm_", grads, max_norm, total_norm)
 
 
@@ -141,9 +139,22 @@ def clip_grad_value_(
             f"clip_grad_value_: expected clip_value of at least 0, got {clip_value}"
         )
     with fastnn.no_grad():
-        for p in _listed("clip_grad_value_", parameters):
-            if p.grad is not None:
-                p.grad.detach().clamp_(-clip_value, clip_value)
+        for g in _gradients(_listed("clip_grad_value_", parameters)):
+            g.detach().clamp_(-clip_value, clip_value)
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    """What to measure and to change in place. Where rows took part more than once, their
+    gradients are first added up, for neither norm nor bounds are linear."""
+    found: list[Tensor] = []
+    for p in parameters:
+        g = p.grad
+        if isinstance(g, RowGradient):
+            p.grad = summed = g.summed()
+            found.append(summed.values)
+        elif g is not None:
+            found.append(g)
+    return found
 
 
 def _listed(name: str, tensors: Any) -> list[Tensor]:
@@ -152,7 +163,9 @@ def _listed(name: str, tensors: Any) -> list[Tensor]:
             f"{name}: expected Tensors, got a {type(tensors).__name__}; its parameters() "
             "are meant"
         )
-    found = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    one = isinstance(tensors, Tensor | RowGradient)
+    found: list[Any] = [tensors] if one else list(tensors)
+    found = [x.summed().values if isinstance(x, RowGradient) else x for x in found]
     for x in found:
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: expected Tensors, got {type(x).__name__}")

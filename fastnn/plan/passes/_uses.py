@@ -19,7 +19,7 @@ STATIC = (
 _CHECKS = {
     "cross_entropy", "cross_entropy_backward", "nll", "nll_backward", "index_select",
     "index_add", "index_copy_", "gather", "scatter", "scatter_add", "as_index",
-    "binary_cross_entropy",
+    "binary_cross_entropy", "embedding", "sum_repeats",
 }  # fmt: skip
 _CHECKS_INTEGERS = {"floor_divide", "remainder"}  # division by zero
 

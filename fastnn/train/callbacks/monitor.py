@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import fastnn
-from fastnn._core import Tensor
+from fastnn._core import RowGradient, Tensor
 from fastnn.nn import Module
 from fastnn.train.callbacks.base import Callback
 from fastnn.train.callbacks.diagnosis import Diagnosis, Layer, Message
@@ -142,7 +142,9 @@ class Monitor(Callback):
         with fastnn.no_grad():
             for name, p in trainer.model.named_parameters():
                 if p.grad is not None:
-                    gradients[name] = norm(p.grad)
+                    g = p.grad
+                    rows = isinstance(g, RowGradient)
+                    gradients[name] = norm(g.summed().values if rows else g)
                 if name in probe.before:
                     size = norm(probe.before[name])
                     change = norm(p.detach() - probe.before[name])
