@@ -34,7 +34,13 @@ from fastnn.nn.container import (
     ParameterList,
     Sequential,
 )
-from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from fastnn.nn.conv import (
+    CausalConv1d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+)
 from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from fastnn.nn.embedding import Embedding
 from fastnn.nn.fold import Fold, Unfold
@@ -82,6 +88,7 @@ from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNeare
 
 __all__ = [
     "CELU",
+    "CausalConv1d",
     "ELU",
     "GELU",
     "GRU",
