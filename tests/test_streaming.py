@@ -196,7 +196,7 @@ def test_refusals():
     with pytest.raises(TypeError, match="stride"):
         nn.CausalConv1d(2, 3, 3, stride=2)
     with pytest.raises(
-        RuntimeError, match="GRU.step: a bidirectional layer needs whole"
+        RuntimeError, match=r"GRU\.step: a bidirectional layer needs whole"
     ):
         nn.GRU(2, 3, bidirectional=True).step(fastnn.ones(1, 2))
     assert repr(layer) == "CausalConv1d(2, 3, kernel_size=(3,), stride=(1,))"

@@ -88,7 +88,6 @@ from fastnn.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNeare
 
 __all__ = [
     "CELU",
-    "CausalConv1d",
     "ELU",
     "GELU",
     "GRU",
@@ -106,6 +105,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CausalConv1d",
     "CircularPad1d",
     "CircularPad2d",
     "ConstantPad1d",

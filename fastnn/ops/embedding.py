@@ -19,10 +19,11 @@ from fastnn.ops._registry import (
 )
 from fastnn.ops.creation import ones
 from fastnn.ops.statistics import norm
+from fastnn.ops.views import reshape
 
 _embedding, _sum_repeats = op("embedding"), op("sum_repeats")
 _index_select, _index_add = op("index_select"), op("index_add")
-_index_copy_, _as_index, _reshape = op("index_copy_"), op("as_index"), op("reshape")
+_index_copy_, _as_index = op("index_copy_"), op("as_index")
 _where, _eq, _gt = op("where"), op("eq"), op("gt")
 _div, _add, _mul = op("div"), op("add"), op("mul")
 
@@ -89,11 +90,11 @@ def _renormalise(weight: Tensor, input: Tensor, longest: float, p: float) -> Non
     recorded = set_grad_enabled(False)
     try:
         rows = _embedding(weight, input)
-        rows = _reshape(rows, (input.numel(), weight.shape[1]))
+        rows = reshape(rows, (input.numel(), weight.shape[1]))
         length = norm(rows, p, 1, True)
         # the 1e-7 is PyTorch's
         factor = _where(_gt(length, longest), _div(longest, _add(length, 1e-7)), 1.0)
-        _index_copy_(weight, _reshape(input, (input.numel(),)), _mul(rows, factor), 0)
+        _index_copy_(weight, reshape(input, (input.numel(),)), _mul(rows, factor), 0)
     finally:
         set_grad_enabled(recorded)
 
@@ -105,15 +106,15 @@ def _(node: Node, gy: Tensor) -> tuple[Any, None]:
     )
     size, dim = node.shape(0)
     (index,) = node.saved
-    index = _reshape(index, (index.numel(),))
-    gy = _reshape(gy, (index.shape[0], dim))
+    index = reshape(index, (index.numel(),))
+    gy = reshape(gy, (index.shape[0], dim))
     if by_frequency:
         counts = _index_add(ones(index.shape[0], dtype=gy.dtype), index, 0, size)
-        gy = _mul(gy, _reshape(_index_select(_div(1.0, counts), index), (-1, 1)))
+        gy = _mul(gy, reshape(_index_select(_div(1.0, counts), index), (-1, 1)))
     if not sparse or is_grad_enabled():
         return _index_add(gy, index, 0, size, padding), None
     if padding >= 0:
-        gy = _where(_reshape(_eq(index, padding), (index.shape[0], 1)), 0.0, gy)
+        gy = _where(reshape(_eq(index, padding), (index.shape[0], 1)), 0.0, gy)
     return RowGradient(_as_index(index, size, False), gy, (size, dim)), None
 
 
