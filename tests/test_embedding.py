@@ -176,7 +176,9 @@ def test_an_index_that_changes_before_the_backward_pass_is_noticed():
         y.sum().backward()
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_grad_by_freq": True}, {"sparse": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale_grad_by_freq": True}, {"sparse": True}]
+)
 def test_indices_and_gradients_of_any_strides(options):
     table = nn.Embedding(5, 3, max_norm=1.0, **options)
     index, weights = fastnn.tensor([[1, 2, 3], [3, 4, 1]]), fastnn.rand(3, 2, 3)
