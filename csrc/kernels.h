@@ -74,6 +74,43 @@ typedef void (*fnn_softmax_stats_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
 /* Its gradient: gx = y (gy - sum gy y), or log: gx = gy - exp(y) sum gy. gx may be gy. */
 typedef void (*fnn_softmax_bwd_fn)(ptrdiff_t n, const void *gy, const void *y, bool log,
                                    void *gx);
+/* Attention's blocks of scores; see kernels/attention.inc.h. Row i, of n at s[i * ld], is
+ * that of a query; only the first limit + i * slope keys take part, and of these what the
+ * mask says: where it is true, or the score and what it adds. mask_row elements from one
+ * row to the next; mask_same: one for all keys. ld is a multiple of the lanes. */
+enum {
+    FNN_ATTENTION_NONE,
+    FNN_ATTENTION_BOOL,
+    FNN_ATTENTION_FLOAT,
+    FNN_ATTENTION_SAME /* inside the kernels: one number added to the whole row */
+};
+typedef struct {
+    ptrdiff_t rows, n;
+    void *s, *d;
+    ptrdiff_t ld;
+    const void *mask;
+    ptrdiff_t mask_row;
+    int mask_kind;
+    bool mask_same;
+    ptrdiff_t limit, slope;
+    void *top, *total;
+    void *y;
+    ptrdiff_t y_row, width;
+    bool first;
+} fnn_attention_scores;
+/* attention_softmax: s becomes exp(s - top), 0 for what takes no part; top[i] and total[i],
+ * the largest score and the sum of exponentials, move on from those of earlier keys, and so
+ * does row i of y, of `width` elements: times exp(old top - top). first: there were none.
+ * attention_grad: s becomes p = exp(s - top), and d, as large, p (d - total). */
+typedef void (*fnn_attention_fn)(const fnn_attention_scores *g);
+/* y[i][j] = x[i][j] by, where by is factor, or 1 / total[i], 0 where that is 0. */
+typedef void (*fnn_attention_scale_fn)(ptrdiff_t rows, ptrdiff_t n, const void *x,
+                                       ptrdiff_t x_row, double factor,
+                                       const void *total, void *y, ptrdiff_t y_row);
+/* dots[i] = sum_j a[i][j] b[i][j]. */
+typedef void (*fnn_attention_dots_fn)(ptrdiff_t rows, ptrdiff_t n, const void *a,
+                                      ptrdiff_t a_row, const void *b, ptrdiff_t b_row,
+                                      void *dots);
 /* gx = scale * (softmax(x) * total - target), one row of cross entropy backward: target is
  * `smooth[j]` (or the constant smooth0 where smooth is NULL), plus `hit` at index `label`. */
 typedef void (*fnn_xent_bwd_fn)(ptrdiff_t n, const void *x, double lse, double total,

@@ -32,6 +32,7 @@ LAYERS = [
     layers.layer_norm((6, 9), 1.0),
     layers.group_norm((2, 6, 5, 5), 3, 1.0),
     layers.max_pool((2, 3, 9, 8), 1.0),
+    layers.attention(2, 2, 9, 4, 1.0),
 ]
 NETWORKS = [
     train.modular("small", networks.small, (4, 1, 28, 28), "adam", 1.0),

@@ -145,6 +145,12 @@ def test_shakespeare(texts, monkeypatch, capsys, tmp_path):
         "--epochs", "1", "--temperature", "0",
     )  # fmt: skip
     assert status == 1 and "NOT AS PROMISED" in text
+    status, text = run(
+        monkeypatch, capsys, module, str(tmp_path / "verse.txt"), *small,
+        "--transformer", "--layers", "1", "--rate", "0.01", "--dropout", "0",
+    )  # fmt: skip
+    assert status == 0, text
+    assert len(text.split("\n\n", 2)[-1]) > 60
     monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
     (tmp_path / "tinyshakespeare.txt").write_text(verse * 3)
     assert len(module.read(None)[1]) == 3 * len(verse)
@@ -187,3 +193,18 @@ def test_names_behind_the_end_count_for_nothing(texts):
     assert y.tolist() == [[1, 2, 0], [2, 0, -100]]
     scores = fastnn.zeros(2, 3, 3)
     assert module.nats_per_name(scores, y).item() == pytest.approx(2.5 * math.log(3))
+
+
+def test_additive_attention(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module: Any = importlib.import_module("additive_attention")
+    status, text = run(monkeypatch, capsys, module, "--steps", "160")
+    assert status == 0 and "of the weight on the pair" in text
+    assert run(monkeypatch, capsys, module, "--steps", "3")[0] == 1
+    layer = module.AdditiveAttention(2, 3, 4)
+    query, keys = fastnn.rand(2, 2), fastnn.rand(2, 5, 3)
+    mask = fastnn.arange(5) < fastnn.tensor([[5], [2]])
+    y, weights = layer(query, keys, keys, mask)
+    assert weights.sum(1).tolist() == pytest.approx([1, 1])
+    assert weights[1, 2:].tolist() == [0, 0, 0]
+    assert y.shape == (2, 3)

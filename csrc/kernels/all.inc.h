@@ -7,6 +7,7 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/norm.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/attention.inc.h"
 #include "kernels/normalise.inc.h"
 #include "kernels/take.inc.h"
 #include "kernels/random.inc.h"

@@ -19,6 +19,7 @@ from fastnn.ops.activations import (
     softplus,
     tanh,
 )
+from fastnn.ops.attention import scaled_dot_product_attention
 from fastnn.ops.convolution import (
     conv1d,
     conv2d,
@@ -120,6 +121,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

@@ -4,6 +4,7 @@ from fastnn.ops import (
     activations,
     aggregates,
     alike,
+    attention,
     blends,
     convolution,
     copies,

@@ -22,6 +22,7 @@ from fastnn.ops.aggregates import logsumexp as logsumexp
 from fastnn.ops.aggregates import median as median
 from fastnn.ops.aggregates import prod as prod
 from fastnn.ops.aggregates import unique as unique
+from fastnn.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from fastnn.ops.blends import addcdiv as addcdiv
 from fastnn.ops.blends import addcmul as addcmul
 from fastnn.ops.blends import lerp as lerp

@@ -77,6 +77,8 @@ def flops(call: Call) -> int:
         return total
     if name in CONVOLUTIONS:
         return _convolution_flops(call, size)
+    if name in ("attention", "attention_backward"):
+        return _attention_flops(call)
     if name in _WINDOWS:
         kernel, adaptive = (call.attrs[k] for k in _WINDOWS[name])
         back = name.endswith("_backward")
@@ -110,6 +112,18 @@ def _convolution_flops(call: Call, size: int) -> int:
     if name == "conv_act" and call.attrs[-1]:
         total += size * _ELEMENT.get(ACTIVATION_NAMES[call.attrs[-1]] or "none", 1)
     return total
+
+
+def _attention_flops(call: Call) -> int:
+    """Two products forward and five backward, of which a causal mask leaves a half."""
+    back = call.op.name == "attention_backward"
+    q, k, v = call.inputs[int(back) :][:3]
+    assert q is not None and k is not None and v is not None
+    time = -3 if call.attrs[2] else -2
+    size, e, f = k.shape[time], q.shape[-1], v.shape[-1]
+    rows = _size(call.inputs[-1]) if back else _size(call.outputs[1])
+    scores = rows * size // (2 if call.attrs[1] else 1)
+    return scores * (2 * (3 * e + 2 * f) + 18 if back else 2 * (e + f) + 18)
 
 
 def bytes_moved(call: Call) -> int:

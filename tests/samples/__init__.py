@@ -17,6 +17,7 @@ from fastnn.ops._registry import COMPOSITES, PUBLIC
 from samples import (
     activations,
     aggregates,
+    attention,
     blends,
     convolution,
     copies,

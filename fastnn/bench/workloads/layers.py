@@ -202,6 +202,34 @@ def pooled(j: Any, x: Any, size: int, stride: int, padding: int) -> Any:
     )
 
 
+def attention(n: int, heads: int, length: int, width: int, peer: float) -> Workload:
+    """A row: causal, of float32 (n, heads, length, width)."""
+    shape = (n, heads, length, width)
+    forms = alike(
+        lambda lib, F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    )
+    forms["jax"] = causal_attention
+    scores = n * heads * length * (length + 1) // 2
+    return with_gradients(
+        f"attention, causal, {shape}",
+        (shape,) * 3,
+        3,
+        shape,
+        scores * (14.0 * width + 18),
+        4.0 * 8 * math.prod(shape),
+        forms,
+        peer,
+    )
+
+
+def causal_attention(j: Any, q: Any, k: Any, v: Any) -> Any:
+    """In JAX's terms."""
+    length, width = q.shape[-2:]
+    s = q @ j.numpy.swapaxes(k, -2, -1) / math.sqrt(width)
+    seen = j.numpy.tri(length, dtype=bool)
+    return j.nn.softmax(j.numpy.where(seen, s, -j.numpy.inf), axis=-1) @ v
+
+
 ROWS: list[Workload] = [
     *convolution((8, 64, 56, 56), 64, 3, 0.45, 0.42),
     *convolution((8, 128, 28, 28), 128, 3, 0.45, 0.42),
@@ -216,4 +244,5 @@ ROWS: list[Workload] = [
     layer_norm((1024, 512), 0.60),
     group_norm((16, 64, 28, 28), 32, 0.60),
     max_pool((8, 64, 112, 112), 0.40),
+    attention(8, 4, 256, 32, 0.80),
 ]
