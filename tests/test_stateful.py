@@ -107,16 +107,18 @@ def zeros(rnn, batch, dtype):
     return made if len(made) > 1 else made[0]
 
 
+@pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_another_batch_size_begins_anew(compiled):
-    layer = LAYERS["lstm"](stateful=True)
-    plain = LAYERS["lstm"]()
+def test_another_batch_size_begins_anew(compiled, first):
+    layer = LAYERS["lstm"](stateful=True, batch_first=first)
+    plain = LAYERS["lstm"](batch_first=first)
     plain.load_state_dict(layer.state_dict())
     call = fastnn.compile(layer) if compiled else layer
     rng = np.random.default_rng(0)
     state, before = None, 0
     for batch in [3, 3, 3, 3, 2, 2, 1, 3, 3, 2, 2, 2, 3, 1, 1, 1] * 2:
-        x = fastnn.from_numpy(rng.standard_normal((4, batch, 5)).astype(np.float32))
+        shape = (batch, 4, 5) if first else (4, batch, 5)
+        x = fastnn.from_numpy(rng.standard_normal(shape).astype(np.float32))
         with fastnn.no_grad():
             y, _ = call(x)
             expected, state = plain(x, state if batch == before else None)
