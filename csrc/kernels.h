@@ -569,12 +569,13 @@ typedef struct {
     ptrdiff_t rows, units, gate;
     const void *z; /* products with the state */
     ptrdiff_t z_row, z_gate;
-    const void *x; /* products with the input, and biases */
+    const void *x; /* products with the input */
     ptrdiff_t x_row;
-    const void *h; /* GRU: the state before */
+    const void *bias; /* of all gates; then, of a GRU, that of the new gate's z */
+    ptrdiff_t ahead;  /* elements from x to what is read soon, which is fetched */
+    const void *h;    /* GRU: the state before */
     ptrdiff_t h_row;
-    const void *bias; /* GRU: of the new gate's product with h, or NULL */
-    void *c;          /* LSTM: the cells, which move on */
+    void *c; /* LSTM: the cells, which move on */
     ptrdiff_t c_row;
     void *y, *state; /* the state after; `state` is a second copy, or NULL */
     ptrdiff_t y_row, state_row;

@@ -539,7 +539,7 @@ def test_the_picture(tmp_path):
     [
         (
             ["infer", "nothing"],
-            "expected a group out of overhead, products, kernels, layers, train, infer",
+            "expected a group out of overhead, products, kernels, layers, sequences, train, infer",
         ),
         (["--threads", "1,9999"], r"--threads: expected 1 to \d+.*got 9999"),
         (["--json", "/nowhere/at/all.json"], "existing folder"),

@@ -192,3 +192,15 @@ def test_indices_and_gradients_of_any_strides(options):
     expected = gradient(table(index.T.contiguous()))
     assert (gradient(table(index.T)) == expected).all().item()
     assert (gradient(table(index).transpose(0, 1)) == expected).all().item()
+
+
+def test_gradients_may_lie_anyhow():
+    """As behind a layer that takes time first."""
+    table = fastnn.randn(5, 3).requires_grad_()
+    index = fastnn.tensor([[0, 1, 2, 1], [4, 4, 0, 3]])
+    seed = fastnn.randn(4, 2, 3)
+    fastnn.nn.functional.embedding(index, table).transpose(0, 1).backward(seed)
+    found = table.grad.numpy().copy()
+    table.grad = None
+    fastnn.nn.functional.embedding(index.t(), table).backward(seed)
+    np.testing.assert_allclose(found, table.grad.numpy(), rtol=1e-6)

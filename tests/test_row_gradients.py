@@ -140,6 +140,28 @@ def test_a_table_that_is_a_result_gets_a_dense_gradient():
     assert w.grad.sum(1).tolist() == [0, 12, 0, 0]
 
 
+def test_functions_may_return_it():
+    class Rows(fastnn.autograd.Function):
+        @staticmethod
+        def forward(ctx, w, shape):
+            ctx.shape = shape
+            return w[1] * 1.0
+
+        @staticmethod
+        def backward(ctx, gy):
+            Rows.made = fastnn.RowGradient(
+                fastnn.tensor([1]), gy.reshape(1, 2).clone(), ctx.shape
+            )
+            return Rows.made, None
+
+    w, _ = table()
+    Rows.apply(w, (4, 2)).sum().backward()
+    Rows.made.values.fill_(9.0)
+    assert w.grad.to_dense().sum(1).tolist() == [0, 2, 0, 0]
+    with pytest.raises(RuntimeError, match=r"Rows: expected .*\(4, 2\).*\(5, 2\)"):
+        Rows.apply(w, (5, 2)).sum().backward()
+
+
 def test_hooks_see_and_replace_it():
     w, read = table()
     seen = []

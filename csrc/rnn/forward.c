@@ -74,7 +74,7 @@ typedef struct {
     const char *x;
     int64_t x_row;
     char *copy;      /* of x, packed; NULL: x is read where it is */
-    char *bias;      /* of all gates, or NULL */
+    char *bias;      /* of all gates; then that of a GRU's new gate's product with h */
     char *z;         /* products with inputs, gates of a row side by side */
     int64_t z_row;   /* elements */
     int64_t chunk;   /* steps that z has room for */
@@ -104,7 +104,6 @@ static fnn_gemm_args input_product(const job *j, int64_t rows) {
                            .b_row = r->w_ih->stride[1],
                            .b_col = r->w_ih->stride[0],
                            .c_row = j->z_row,
-                           .bias = j->bias,
                            .threads = r->threads};
 }
 
@@ -141,9 +140,7 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
         j->x = j->copy = fnn_rnn_take(&at, rows * r->in * size);
         j->x_row = r->in;
     }
-    if (r->b_ih != NULL) {
-        j->bias = fnn_rnn_take(&at, wide * size);
-    }
+    j->bias = fnn_rnn_take(&at, (wide + r->units) * size);
     j->y = r->y->data;
     if (r->lengths != NULL) {
         j->y = fnn_rnn_take(&at, rows * r->state * size);
@@ -227,6 +224,13 @@ static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
     const int64_t row = fnn_sequence_first(&j->s, t) + r0;
     const int64_t lowest = r->reverse ? r->steps - j->to : j->from;
     const int64_t in_z = row - fnn_sequence_first(&j->s, lowest);
+    /* Behind the last block comes the same one of the next step. */
+    const int64_t block = j->packed ? j->recurrent.block : r->units;
+    const int64_t next = i % 2 ? u - block : u + block;
+    int64_t ahead = next - u;
+    if (next < 0 || next >= r->units) {
+        ahead = (r->reverse ? -n : n) * j->z_row;
+    }
     fnn_cell s = {.rows = n,
                   .units = units,
                   .gate = r->units,
@@ -235,6 +239,8 @@ static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
                   .z_gate = z_gate,
                   .x = j->z + (in_z * j->z_row + u) * size,
                   .x_row = j->z_row,
+                  .bias = j->bias + u * size,
+                  .ahead = ahead,
                   .h = j->states[i % 2] + (r0 * r->state + u) * size,
                   .h_row = r->state,
                   .y = j->y + (row * r->state + u) * size,
@@ -251,9 +257,6 @@ static void run_cell(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
         fnn_k->rnn_cell[f64](&s);
         break;
     case FNN_CELL_GRU:
-        if (r->b_hh != NULL) {
-            s.bias = r->b_hh->data + (2 * r->units + u) * size;
-        }
         fnn_k->gru_cell[f64](&s);
         break;
     case FNN_CELL_LSTM:
@@ -339,20 +342,27 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
 
 /* ---- the whole ----------------------------------------------------------------------- */
 
-/* b_ih + b_hh; of a GRU's new gate b_ih alone. */
-#define ADD_UP(T)                                                \
-    for (int64_t i = 0; i < r->gates * r->units; i++) {          \
-        const T a = ((const T *)(const void *)r->b_ih->data)[i]; \
-        const T b = ((const T *)(const void *)r->b_hh->data)[i]; \
-        ((T *)(void *)j->bias)[i] = i < both ? a + b : a;        \
+/* b_ih + b_hh; of a GRU's new gate b_ih, and b_hh behind it. */
+#define ADD_UP(T)                                            \
+    {                                                        \
+        T *to = (T *)(void *)j->bias;                        \
+        const T *a = (const T *)(const void *)r->b_ih->data; \
+        const T *b = (const T *)(const void *)r->b_hh->data; \
+        for (int64_t i = 0; i < both; i++) {                 \
+            to[i] = a[i] + b[i];                             \
+        }                                                    \
+        for (int64_t i = both; i < wide; i++) {              \
+            to[i] = a[i];                                    \
+            to[i + r->units] = b[i];                         \
+        }                                                    \
     }
 static void add_biases(const job *j) {
     const fnn_rnn *r = j->r;
-    const int64_t both = (r->kind == FNN_CELL_GRU ? 2 : r->gates) * r->units;
-    if (j->bias == NULL) {
-        return;
-    }
-    if (r->dtype == FNN_FLOAT64) {
+    const int64_t wide = r->gates * r->units;
+    const int64_t both = r->kind == FNN_CELL_GRU ? 2 * r->units : wide;
+    if (r->b_ih == NULL) {
+        memset(j->bias, 0, (size_t)((wide + r->units) * r->size));
+    } else if (r->dtype == FNN_FLOAT64) {
         ADD_UP(double)
     } else {
         ADD_UP(float)

@@ -261,6 +261,7 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
     cdef list gys
     cdef set useful = None
     cdef Tensor root, g, x
+    cdef RowGradient rows
     cdef Node node
     cdef int i
     for item in roots:
@@ -321,11 +322,12 @@ cdef list run_backward(list roots, list gradients, retain_graph, bint create_gra
                 if useful is not None and edge not in useful:
                     continue
                 if isinstance(grads[i], RowGradient):
+                    rows = rows_for(<RowGradient> grads[i], node, i)
                     if isinstance(edge, Tensor):
-                        leaves[edge] = add_to_either(leaves.get(edge), grads[i])
+                        leaves[edge] = add_to_either(leaves.get(edge), rows)
                     else:  # the table is a result
                         send(pending, heap, <Node> edge, node.edge_output[i],
-                             dense_rows(<RowGradient> grads[i]))
+                             dense_rows(rows))
                     continue
                 if not isinstance(grads[i], Tensor):
                     raise TypeError(f"backward of {node.name}: expected tensors, got "

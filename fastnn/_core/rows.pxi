@@ -106,6 +106,15 @@ cdef class RowGradient:
                 f"shape={self.shape})")
 
 
+cdef RowGradient rows_for(RowGradient g, Node node, int i):
+    """g as the gradient of a node's input i, checked, and not a custom function's own."""
+    if g.shape != node.shape(i) or g.dtype is not node.dtype(i):
+        raise RuntimeError(f"backward of {node.name}: expected a gradient of "
+                           f"{node.dtype(i).name} {node.shape(i)} for input {i}, got "
+                           f"{g.dtype.name} {g.shape}")
+    return g.clone() if node.op is None else g
+
+
 cdef Tensor dense_rows(RowGradient g):
     return run_op(INDEX_ADD, (g.values, g.indices, 0, g.shape[0]), None)
 
@@ -123,8 +132,11 @@ cdef RowGradient join_rows(list parts):
 cdef object add_to_either(object a, object b):
     """The sum of a leaf's gradients: a list of RowGradients while there are no others."""
     if isinstance(b, RowGradient):
-        if a is None or type(a) is list:
-            return [b] if a is None else <list> a + [b]
+        if a is None:
+            return [b]
+        if type(a) is list:
+            (<list> a).append(b)
+            return a
         b = dense_rows(<RowGradient> b)
     elif type(a) is list:
         a = dense_rows(join_rows(<list> a))

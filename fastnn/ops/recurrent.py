@@ -109,22 +109,13 @@ def lstm_step(
 
 
 def _unrolled(
-    x: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
-    h0: Tensor | None,
-    lengths: Tensor | None,
-    c0: Tensor | None,
-    w_hr: Tensor | None,
-    kind: str,
-    activation: str,
-    reverse: bool,
+    kind: str, activation: str, reverse: bool, *inputs: Any
 ) -> tuple[Tensor, ...]:
-    """y, the last state and, of an LSTM, the last cells."""
+    """y, the last state and, of an LSTM, the last cells; inputs are the row's."""
     from fastnn.ops.creation import zeros
 
+    x, w_ih, w_hh, b_ih, b_hh, h0, lengths = inputs[:7]
+    c0, w_hr = inputs[7:] if kind == "lstm" else (None, None)
     steps, batch = x.shape[:2]
     if lengths is not None:
         lengths = _reshape(lengths, (batch, 1))
@@ -157,16 +148,16 @@ def _unrolled(
 def _unrolled_rnn(*inputs: Any) -> Any:
     act, reverse = inputs[7:]
     name = "relu" if act == ACTIVATIONS["relu"] else "tanh"
-    return _unrolled(*inputs[:7], None, None, "rnn", name, reverse)
+    return _unrolled("rnn", name, reverse, *inputs[:7])
 
 
 def _unrolled_gru(*inputs: Any) -> Any:
-    y, hn = _unrolled(*inputs[:7], None, None, "gru", "", inputs[8])
+    y, hn = _unrolled("gru", "", inputs[8], *inputs[:7])
     return y, hn, hn
 
 
 def _unrolled_lstm(*inputs: Any) -> Any:
-    y, hn, cn = _unrolled(*inputs[:9], "lstm", "", inputs[10])
+    y, hn, cn = _unrolled("lstm", "", inputs[10], *inputs[:9])
     return y, hn, hn, cn
 
 
@@ -319,9 +310,8 @@ def _packed(kept: dict[int, list[Any]], wanted: int, x: Any, units: int) -> Any:
     for k in range(wanted):
         width = units if k else 4 * units
         part = np.zeros((rows, width), x.dtype)
-        found = [kept[t][k] for t in sorted(kept)]
-        if found:
-            found = np.concatenate(found)
+        if kept:
+            found = np.concatenate([kept[t][k] for t in sorted(kept)])
             part[: len(found)] = found
         parts.append(part.reshape(-1))
     return np.concatenate(parts).reshape(*x.shape[:2], (3 + wanted) * units)

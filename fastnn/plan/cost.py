@@ -34,6 +34,7 @@ _WINDOWS = {
     "avg_pool": (0, 4), "avg_pool_backward": (1, 4),
 }  # fmt: skip
 PRODUCTS = ("matmul", "linear", "linear_act", "linear_panels")
+RECURRENT = {"rnn": (1, 14), "gru": (3, 50), "lstm": (4, 75)}  # gates; beside products
 CONVOLUTIONS = ("conv", "conv_act", "conv_transpose", "conv_weight")
 _STEP = {
     "sgd_step": 5, "adagrad_step": 10, "adadelta_step": 20, "rmsprop_step": 14,
@@ -79,6 +80,8 @@ def flops(call: Call) -> int:
         return _convolution_flops(call, size)
     if name in ("attention", "attention_backward"):
         return _attention_flops(call)
+    if name.removesuffix("_backward") in RECURRENT:
+        return _recurrent_flops(call)
     if name in _WINDOWS:
         kernel, adaptive = (call.attrs[k] for k in _WINDOWS[name])
         back = name.endswith("_backward")
@@ -96,6 +99,29 @@ def flops(call: Call) -> int:
     elif call.op.lists:
         size = sum(_size(v) for n, v in call.spread() if n in call.op.lists)
     return size * _ELEMENT.get(name, 1)
+
+
+def _recurrent_flops(call: Call) -> int:
+    """Of all steps of all sequences, as if none were padded; backward's products with the
+    state, and those of the gradients that are asked for."""
+    name = call.op.name.removesuffix("_backward")
+    back = name != call.op.name
+    given = dict(call.spread())
+    x, w_hh = given["x"], given["w_hh"]
+    assert x is not None and w_hh is not None
+    rows = math.prod(x.shape[:2])
+    parts = [_size(given["w_ih"]), _size(w_hh), _size(given.get("w_hr"))]
+    products = sum(parts)
+    if back:
+        needs = call.attrs[-1]
+        wanted = (
+            (needs & 1) + (needs >> 2 & 1),
+            1 + (needs >> 3 & 1),
+            1 + (needs >> 6 & 1),
+        )
+        products = sum(n * part for n, part in zip(wanted, parts, strict=True))
+    gates, cell = RECURRENT[name]
+    return rows * (2 * products + cell * (w_hh.shape[0] // gates))
 
 
 def _convolution_flops(call: Call, size: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+
 from fastnn.bench import modules
 from fastnn.bench.peers.base import Contestant
 from fastnn.bench.workloads.rows import Array, Inference, Kernel, ModularInference, Run
@@ -104,6 +106,29 @@ class Graph:
         made = f"y{len(self.nodes)}"
         names = [name for name in inputs if name is not None]
         self.nodes.append(self.onnx.helper.make_node(op, names, [made], **attributes))
+        return made
+
+    def constant(self, values: list[int]) -> str:
+        """Integers that are part of the model; returns their name."""
+        numbers = self.onnx.numpy_helper.from_array
+        name = f"i{len(self.tensors)}"
+        self.tensors.append(numbers(np.array(values, np.int64), name))
+        return name
+
+    def unsqueeze(self, x: str) -> str:
+        """x with a dimension of 1 in front."""
+        return self.node("Unsqueeze", x, self.constant([0]))
+
+    def squeeze(self, x: str, dim: int) -> str:
+        """x without that dimension of 1."""
+        return self.node("Squeeze", x, self.constant([dim]))
+
+    def split(self, x: str, parts: int) -> list[str]:
+        """x in even parts along dimension 0."""
+        if parts == 1:
+            return [x]
+        made = [f"y{len(self.nodes)}p{k}" for k in range(parts)]
+        self.nodes.append(self.onnx.helper.make_node("Split", [x], made, axis=0))
         return made
 
     def model(self, shape: tuple[int, ...], last: str) -> bytes:

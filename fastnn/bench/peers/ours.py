@@ -176,8 +176,11 @@ class Eager(Contestant):
         """The same of a network of modules."""
         return self.steps(modular(fastnn, row), row)
 
+    token_training = modular_training
+
     def steps(self, model: Any, row: Training | ModularTraining) -> Run:
         """Steps on the same batch."""
+        clip = row.clip if isinstance(row, ModularTraining) else None
         criterion = nn.CrossEntropyLoss()
         optimizer: Any
         if row.optimizer == "adam":
@@ -190,6 +193,8 @@ class Eager(Contestant):
             optimizer.zero_grad()
             loss: Tensor = criterion(model(x), y)
             loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step()
             return loss
 

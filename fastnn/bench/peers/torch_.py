@@ -174,8 +174,12 @@ class Torch(Contestant):
         """The same of a network of modules."""
         return self.steps(modular(self.lib, row), row)
 
+    token_training = modular_training
+
     def steps(self, net: Any, row: Training | ModularTraining) -> Run:
         """Steps on the same batch."""
+        clip = row.clip if isinstance(row, ModularTraining) else None
+        parameters, clipped = list(net.parameters()), self.lib.nn.utils.clip_grad_norm_
         criterion = self.lib.nn.CrossEntropyLoss()
         if row.optimizer == "adam":
             optimizer = self.optimizer("Adam", net.parameters(), lr=LR["adam"])
@@ -191,6 +195,8 @@ class Torch(Contestant):
             optimizer.zero_grad()
             loss = loss_of(inputs, targets)
             loss.backward()
+            if clip is not None:
+                clipped(parameters, clip)
             update()
             return loss
 

@@ -95,12 +95,14 @@ class Kernel(Workload):
         out : shape of an output that is there before the call, the forms' out=; None
             where each call makes one.
         arrays : NumPy arrays go in and come out, whoever computes.
+        scales : of each input, that normal numbers are multiplied by; () for 1.
     """
 
     shapes: tuple[Any, ...]
     forms: Mapping[str, Form]
     out: tuple[int, ...] | None = None
     arrays: bool = False
+    scales: tuple[float, ...] = ()
     kind = "kernel"
 
     def inputs(self) -> list[Array]:
@@ -113,6 +115,8 @@ class Kernel(Workload):
                 made.append(np.random.default_rng(seed).integers(0, limit, sizes))
             else:
                 made.append(self.normal(*shape, key=k))
+                if self.scales:
+                    made[-1] *= np.float32(self.scales[k])
         return made
 
 
@@ -287,16 +291,34 @@ class ModularInference(Modular):
 class ModularTraining(Modular):
     """As Training.
 
-    Parameters: optimizer : "adam", or "sgd" with momentum 0.9.
+    Parameters:
+        optimizer : "adam", or "sgd" with momentum 0.9.
+        clip : norm that gradients are clipped to; None: they are not.
     """
 
     optimizer: str
+    clip: float | None = None
     kind = "modular_training"
 
     @property
     def batch_of_pairs(self) -> tuple[Array, Array]:
         """x and its classes, afresh."""
         return pairs(self.x, self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTraining(ModularTraining):
+    """Of a network that reads tokens (batch, steps) and tells the next ones, logits
+    (batch steps, classes)."""
+
+    kind = "token_training"
+
+    @property
+    def batch_of_pairs(self) -> tuple[Array, Array]:
+        """Random tokens, and the same one step later."""
+        batch, steps = self.shape
+        tokens = np.random.default_rng(7).integers(0, self.classes, (batch, steps + 1))
+        return tokens[:, :-1].copy(), tokens[:, 1:].reshape(-1).copy()
 
 
 def pairs(x: Array, classes: int) -> tuple[Array, Array]:
