@@ -153,6 +153,27 @@ def test_grouped_heads_are_repeated_heads():
     assert (got == F.scaled_dot_product_attention(q, k, v, mask)).all().item()
 
 
+def test_any_strides_are_one_result():
+    """Expanded keys, of stride 0, and views whose columns lie apart."""
+    shapes = [(2, 30, 40), (2, 1, 40), (1, 40, 6)]
+    q, k, v = tensors(*(numbers(*s) for s in shapes), dtype=fastnn.float32)
+    k, v = k.expand(2, 40, 40), v.expand(2, 40, 6)
+    q, apart = (
+        x.transpose(1, 2).contiguous().transpose(1, 2)
+        for x in (q, fastnn.ones(2, 30, 6))
+    )
+    mask = fastnn.tensor(numbers(30, 1)).expand(30, 40) > -1
+    made = []
+    for xs in ((q, k, v), tuple(x.contiguous() for x in (q, k, v))):
+        xs = tuple(x.detach().requires_grad_() for x in xs)
+        y = F.scaled_dot_product_attention(*xs, mask)
+        y.backward(apart)
+        made.append((y, *(x.grad for x in xs)))
+        mask = mask.contiguous()
+    for a, b in zip(*made, strict=True):
+        assert (a == b).all().item()
+
+
 def test_dropout():
     x = fastnn.ones(1, 200, 4)
     v = fastnn.ones(1, 200, 1)

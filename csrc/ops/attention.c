@@ -181,10 +181,10 @@ void fnn_attention_multiply(const fnn_attention_job *j,
                       .b_col = 1,
                       .ldc = p->c_row,
                       .first = p->first && k0 == 0,
-                      .b_padded = p->b_row == 0 || p->b_padded};
+                      .b_padded = p->packed_n > 0 || p->b_padded};
         for (ptrdiff_t n0 = 0; n0 < p->n; n0 += kernel->nr) {
             t.n = fnn_min64(p->n - n0, kernel->nr);
-            if (p->b_row == 0) {
+            if (p->packed_n > 0) {
                 t.b_k = fnn_min64(width - n0, kernel->nr);
                 t.b = p->b + (k0 * width + n0 * depth) * size;
             } else {

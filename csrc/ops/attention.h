@@ -40,8 +40,9 @@ typedef struct {
     const char *a;
     ptrdiff_t a_row, a_k;
     const char *b;
-    ptrdiff_t b_row;              /* 0: packed */
-    ptrdiff_t packed_n, packed_k; /* what was packed; n and k of it are used */
+    ptrdiff_t b_row;
+    ptrdiff_t packed_n,
+        packed_k; /* what was packed, of which n and k are used; 0: not */
     bool b_padded;
     char *c;
     ptrdiff_t c_row;

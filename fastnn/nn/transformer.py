@@ -205,7 +205,7 @@ class SinusoidalPositions(Module):
         >>> import fastnn
         >>> positions = fastnn.nn.SinusoidalPositions(2, 10, batch_first=True)
         >>> positions(fastnn.zeros(1, 2, 2))
-        tensor([[[0.0000, 1.0000],
+        tensor([[[0.    , 1.    ],
                  [0.8415, 0.5403]]])
     """
 
