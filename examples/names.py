@@ -9,6 +9,9 @@ looked for in the folder that FASTNN_DATA names. A tenth of them, chosen at rand
 Every letter becomes a vector, a GRU reads them, and a linear layer says which letter comes
 next, or that the name ends. Names differ in length: a batch has room for the longest, the GRU
 is told their lengths and reads no further, and the loss leaves out what lies behind the end.
+
+It ends with 1 where names held out cost more than 2.05 nats per letter, their ends counted.
+Measured on one Zen 4 core: 1.953 after 10 epochs, 14 seconds of CPU time.
 """
 
 from __future__ import annotations
