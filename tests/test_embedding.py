@@ -176,6 +176,24 @@ def test_an_index_that_changes_before_the_backward_pass_is_noticed():
         y.sum().backward()
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"scale_grad_by_freq": True}, {"sparse": True}]
+)
+def test_indices_and_gradients_of_any_strides(options):
+    table = nn.Embedding(5, 3, max_norm=1.0, **options)
+    index, weights = fastnn.tensor([[1, 2, 3], [3, 4, 1]]), fastnn.rand(3, 2, 3)
+
+    def gradient(y):
+        table.weight.grad = None
+        (y * weights).sum().backward()
+        grad = table.weight.grad
+        return grad.to_dense() if options.get("sparse") else grad
+
+    expected = gradient(table(index.T.contiguous()))
+    assert (gradient(table(index.T)) == expected).all().item()
+    assert (gradient(table(index).transpose(0, 1)) == expected).all().item()
+
+
 def test_gradients_may_lie_anyhow():
     """As behind a layer that takes time first."""
     table = fastnn.randn(5, 3).requires_grad_()

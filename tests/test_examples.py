@@ -104,6 +104,98 @@ def test_residual_depth(example, monkeypatch, capsys, tmp_path):
     assert picture.stat().st_size > 10_000
 
 
+@pytest.fixture
+def texts(monkeypatch):
+    """Examples that read a text: name -> module."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    threads = fastnn.get_num_threads()
+    yield importlib.import_module
+    fastnn.set_num_threads(threads)
+
+
+def without_seconds(text):
+    """Lines of a table end with seconds; those are cut off."""
+    return [
+        line.rsplit(maxsplit=1)[0] if line[:5].strip().isdigit() else line
+        for line in text.splitlines()
+    ]
+
+
+def test_shakespeare(texts, monkeypatch, capsys, tmp_path):
+    module = texts("shakespeare")
+    verse = (
+        "Thrice the brinded cat hath mew'd.\nThrice, and once the hedge-pig whined.\n"
+    )
+    (tmp_path / "verse.txt").write_text(verse * 40)
+    small = ["--epochs", "8", "--batch", "4", "--steps", "16", "--width", "32"]
+    small += ["--every", "20", "--length", "60"]
+    seen = []
+    for threads in ("1", "2"):
+        status, text = run(
+            monkeypatch, capsys, module, str(tmp_path / "verse.txt"), *small,
+            "--rate", "0.02", "--prompt", "Thrice", "--threads", threads,
+        )  # fmt: skip
+        assert status == 0, text  # it knows two lines by heart
+        assert "2,960 characters, 22 of them" in text
+        seen.append(without_seconds(text))
+    assert seen[0] == seen[1]
+    written = "\n".join(seen[0]).split("\n\n")[-1]
+    assert len(written) == len("Thrice") + 60 and verse[:34] in written
+    status, text = run(
+        monkeypatch, capsys, module, str(tmp_path / "verse.txt"), *small,
+        "--epochs", "1", "--temperature", "0",
+    )  # fmt: skip
+    assert status == 1 and "NOT AS PROMISED" in text
+    status, text = run(
+        monkeypatch, capsys, module, str(tmp_path / "verse.txt"), *small,
+        "--transformer", "--layers", "1", "--rate", "0.01", "--dropout", "0",
+    )  # fmt: skip
+    assert status == 0, text
+    assert len(text.split("\n\n", 2)[-1]) > 60
+    monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
+    (tmp_path / "tinyshakespeare.txt").write_text(verse * 3)
+    assert len(module.read(None)[1]) == 3 * len(verse)
+    monkeypatch.delenv("FASTNN_DATA")
+    with pytest.raises(SystemExit, match="name a text, or set FASTNN_DATA"):
+        module.read(None)
+
+
+def test_names(texts, monkeypatch, capsys, tmp_path):
+    module = texts("names")
+    names = ["anna", "bo", "hannah", "otto", "eve", "bob", "ada", "nathan"]
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(names * 20))
+    seen = []
+    for threads in ("1", "2"):
+        status, text = run(
+            monkeypatch, capsys, module, str(path), "--batch", "16", "--rate", "0.02",
+            "--epochs", "5", "--width", "24", "--dropout", "0", "--threads", threads,
+        )  # fmt: skip
+        assert status == 0, text
+        seen.append(without_seconds(text))
+    assert seen[0] == seen[1]
+    made = [name.strip("*") for name in seen[0][-1].split(", ")]
+    assert len(made) == 20
+    assert len([name for name in made if name in names]) > 10
+    assert module.main() == 0  # again in this process
+    assert "NOT AS PROMISED" in run(
+        monkeypatch, capsys, module, str(path), "--epochs", "1", "--width", "4"
+    )[1]  # fmt: skip
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    with pytest.raises(SystemExit, match="name a file, or set FASTNN_DATA"):
+        module.read(None)
+
+
+def test_names_behind_the_end_count_for_nothing(texts):
+    module = texts("names")
+    letters = ["\n", "a", "b"]
+    x, n, y = (fastnn.from_numpy(p) for p in module.arrays(["ab", "b"], letters, 3))
+    assert x.tolist() == [[0, 1, 2], [0, 2, 0]] and n.tolist() == [3, 2]
+    assert y.tolist() == [[1, 2, 0], [2, 0, -100]]
+    scores = fastnn.zeros(2, 3, 3)
+    assert module.nats_per_name(scores, y).item() == pytest.approx(2.5 * math.log(3))
+
+
 def test_additive_attention(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     module: Any = importlib.import_module("additive_attention")

@@ -154,3 +154,16 @@ def test_a_network_that_fails_is_left_as_it_was():
     handle.remove()
     x = fastnn.tensor(np.ones((2, 3, 4), np.float32))
     assert net(x).requires_grad
+
+
+def test_recurrent_layers():
+    model = nn.Sequential(nn.GRU(3, 5, batch_first=True, stateful=True))
+    y, _ = model(fastnn.ones(2, 4, 3))
+    (row,) = [r for r in model.summary((4, 3)).rows if r.type == "GRU"]
+    assert row.multiply_adds == 4 * (15 * 3 + 15 * 5)
+    again, _ = model(fastnn.ones(2, 4, 3))  # what is carried is not touched
+    assert not (again == y).all().item()
+    lstm = nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2, batch_first=True)
+    (row,) = lstm.summary((4, 3)).rows
+    first, second = 20 * 3 + 20 * 2 + 10, 20 * 4 + 20 * 2 + 10
+    assert row.multiply_adds == 4 * 2 * (first + second)

@@ -1,6 +1,7 @@
 """Data sets, samplers and the loader that makes batches of them, in PyTorch's names."""
 
 from fastnn.data.collate import default_collate, default_convert
+from fastnn.data.contiguous import ContiguousBatches
 from fastnn.data.dataset import (
     ConcatDataset,
     Dataset,
@@ -22,6 +23,7 @@ from fastnn.data.sampler import (
 __all__ = [
     "BatchSampler",
     "ConcatDataset",
+    "ContiguousBatches",
     "DataLoader",
     "Dataset",
     "IterableDataset",

@@ -35,7 +35,13 @@ from fastnn.nn.container import (
     ParameterList,
     Sequential,
 )
-from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from fastnn.nn.conv import (
+    CausalConv1d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+)
 from fastnn.nn.decoding import Decoder, EncoderDecoder, OutputRNN
 from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from fastnn.nn.embedding import Embedding
@@ -108,6 +114,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CausalConv1d",
     "CircularPad1d",
     "CircularPad2d",
     "ConstantPad1d",

@@ -13,7 +13,7 @@ from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.ops._checks import each
-from fastnn.ops.convolution import padding_of
+from fastnn.ops.convolution import causal_conv1d, padding_of
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -136,6 +136,94 @@ class Conv1d(_Convolution):
         return F.conv1d(
             x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
+
+
+class CausalConv1d(Conv1d):
+    """Conv1d of stride 1 that sees no future: y at t reads x at t, t - D, ... t - D (F -
+    1), with zeros before the beginning. The length stays.
+
+    Parameters: as of Conv1d, without stride, padding and padding_mode.
+
+    forward(input) takes whole sequences, step(x, state) one step; both give the same bits.
+
+    Source: van den Oord et al., "WaveNet: a generative model for raw audio", 2016.
+
+    Example:
+        >>> import fastnn
+        >>> layer = fastnn.nn.CausalConv1d(2, 4, kernel_size=3, dilation=2)
+        >>> x = fastnn.ones(1, 2, 5)
+        >>> y, state = layer(x), None
+        >>> for t in range(5):
+        ...     now, state = layer.step(x[:, :, t], state)
+        >>> tuple(y.shape), (now == y[:, :, 4]).all().item()
+        ((1, 4, 5), True)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
+
+    @property
+    def memory(self) -> int:
+        """Steps before the one at hand that a result depends on."""
+        return int(self.dilation[0] * (self.kernel_size[0] - 1))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, in_channels, length) to (n, out_channels, length); the batch may be missing."""
+        return causal_conv1d(
+            input, self.weight, self.bias, self.dilation[0], self.groups
+        )
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, for what arrives bit by bit: step after step gives the bits of the
+        whole sequence.
+
+        Parameters:
+            x : (batch, in_channels) or (in_channels,).
+            state : what the step before has returned, the last inputs (batch, in_channels,
+                dilation (kernel_size - 1)), which fastnn.save keeps; None: zeros.
+
+        Returns: (output, state): (batch, out_channels), without the batch where x has none.
+        """
+        if not isinstance(x, Tensor) or x.ndim not in (1, 2):
+            got = x.shape if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(
+                f"CausalConv1d.step: expected x of 1 or 2 dimensions, got {got}"
+            )
+        if x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"CausalConv1d.step: expected x with {self.in_channels} channels (last "
+                f"dimension), got shape {x.shape}"
+            )
+        shape = (*x.shape, self.memory)
+        if state is None:
+            state = fastnn.zeros(shape, dtype=x.dtype)
+        elif not isinstance(state, Tensor) or state.shape != shape:
+            got = state.shape if isinstance(state, Tensor) else type(state).__name__
+            raise ValueError(
+                f"CausalConv1d.step: expected state of shape {shape}, got {got}"
+            )
+        window = fastnn.cat([state, x.unsqueeze(-1)], -1)
+        y = F.conv1d(window, self.weight, self.bias, 1, 0, self.dilation, self.groups)
+        return y.squeeze(-1), window.narrow(-1, 1, self.memory).clone()
 
 
 class Conv2d(_Convolution):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 import fastnn
 from fastnn._core import Tensor
 from fastnn.nn import _checks as checks
@@ -16,9 +18,11 @@ from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.utils.rnn import PackedSequence, padded, repacked
+from fastnn.nn.utils.stateful import Carried, reset_states
 from fastnn.ops.recurrent import recurrent_layer
 
 INITIALISATIONS = ("uniform", "orthogonal")
+BATCH_SIZES = 8  # of which a layer keeps room for a state
 
 
 def nonlinearity_of(layer: str, name: str) -> str:
@@ -40,6 +44,7 @@ class RNNBase(Module):
 
     mode: str = ""  # as recurrent_layer takes it
     gates: int = 1
+    carried: Carried  # of a stateful layer; see nn/utils/stateful.py
 
     def __init__(
         self,
@@ -83,6 +88,8 @@ class RNNBase(Module):
             )
         self.recurrent_init = recurrent_init
         self.stateful = stateful
+        if stateful:
+            self.carried = {}
         like = {"device": device, "dtype": checks.floating(name, dtype)}
         wide, out = self.gates * self.hidden_size, self.output_size
         for layer in range(self.num_layers):
@@ -145,11 +152,17 @@ class RNNBase(Module):
 
     # ---- states ----
 
+    def _state_sizes(self) -> tuple[int, ...]:
+        """Features of each part of a state."""
+        sizes = (self.output_size, self.hidden_size)
+        return sizes if self.mode == "LSTM" else sizes[:1]
+
     def _zeros(self, x: Tensor, batch: int) -> tuple[Tensor, ...]:
         """First states of all layers."""
         rows = self.num_layers * self.directions
-        sizes = (self.output_size, self.hidden_size)[: 1 + (self.mode == "LSTM")]
-        return tuple(fastnn.zeros(rows, batch, n, dtype=x.dtype) for n in sizes)
+        return tuple(
+            fastnn.zeros(rows, batch, n, dtype=x.dtype) for n in self._state_sizes()
+        )
 
     def _given(self, hx: Any, x: Tensor, batch: int) -> tuple[Tensor, ...]:
         """hx as a tuple of states (layers directions, batch, features), checked."""
@@ -178,29 +191,28 @@ class RNNBase(Module):
     def reset_state(self) -> None:
         """Forget the state that a stateful layer carries: the next call starts from
         zeros."""
-        for name in ("carried_h", "carried_c"):
-            carried = self._buffers_carried().get(name)
-            if carried is not None:
-                carried.zero_()
-
-    def _buffers_carried(self) -> dict[str, Tensor]:
-        found = {}
-        for name in ("carried_h", "carried_c"):
-            carried = getattr(self, name, None)
-            if isinstance(carried, Tensor):
-                found[name] = carried
-        return found
+        reset_states(self)
 
     def _carried(self, x: Tensor, batch: int) -> tuple[Tensor, ...]:
-        """Copies of the states that the call before has left."""
-        carried = self._buffers_carried()
-        if not carried or next(iter(carried.values())).shape[1] != batch:
-            for name, state in zip(
-                ("carried_h", "carried_c"), self._zeros(x, batch), strict=False
-            ):
-                self.register_buffer(name, state, persistent=False)
-            carried = self._buffers_carried()
-        return tuple(state.clone() for state in carried.values())
+        """Where the state of such a batch is, and the next one goes.
+
+        There is one for each batch size, and all but that of the call before are zeros:
+        what compile() has recorded is then right whatever comes between.
+        """
+        key = f"{batch} {x.dtype.name}"
+        if key not in self.carried:
+            made = tuple(
+                # Not by an op, as compile() would count it as the call's own.
+                fastnn.from_numpy(np.zeros((self.num_layers, batch, n), x.dtype.numpy))
+                for n in self._state_sizes()
+            )
+            kept = list(self.carried.items())[1 - BATCH_SIZES :]
+            self.carried = {**dict(kept), key: made}
+        for other, states in self.carried.items():
+            if other != key:
+                for state in states:
+                    state.zero_()
+        return self.carried[key]
 
     # ---- calls ----
 
@@ -254,16 +266,15 @@ class RNNBase(Module):
         batch = x.shape[1]
         carries = self.stateful and hx is None
         if carries:
-            states = self._carried(x, batch)
+            held = self._carried(x, batch)
+            states = tuple(state.clone() for state in held)
         else:
             states = () if hx is None else self._given(hx, x, batch)
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = fastnn.tensor(lengths, dtype=fastnn.int64)
         y, last = self._run(x, states, lengths)
         if carries:
-            for carried, state in zip(
-                self._buffers_carried().values(), last, strict=True
-            ):
+            for carried, state in zip(held, last, strict=True):
                 carried.copy_(state.detach())
         if single:
             y = y.squeeze(1)
@@ -299,6 +310,11 @@ class RNNBase(Module):
         name = type(self).__name__
         if lengths is not None:
             raise ValueError(f"{name}: a PackedSequence has its own lengths")
+        if self.stateful and hx is None:
+            raise ValueError(
+                f"{name}: a stateful layer takes Tensors, got a PackedSequence (hint: "
+                "lengths=, or hx)"
+            )
         x, n = padded(input)
         order, back = input.sorted_indices, input.unsorted_indices
         if hx is not None and order is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import fastnn
 from fastnn._core import Op, Tensor
 from fastnn.nn.module import Module
+from fastnn.nn.utils.stateful import Apart
 from fastnn.ops._record import recording
 
 # Multiply-adds of a call, from its inputs and its output: each element of a product is a
@@ -22,6 +23,7 @@ from fastnn.ops._record import recording
 # a kernel.
 _PRODUCTS = ("matmul", "linear", "linear_act")
 _CONVOLUTIONS = ("conv", "conv_transpose")
+_RECURRENT = ("rnn", "gru", "lstm")
 
 
 @dataclass
@@ -260,6 +262,12 @@ def _run(model: Module, samples: list[Tensor], rows: dict[int, Row]) -> set[int]
         elif op.name in _CONVOLUTIONS:
             each = args[0] if op.name == "conv_transpose" else result
             row.multiply_adds += each.numel() * math.prod(args[1].shape[1:])
+        elif op.name in _RECURRENT:
+            weights = [args[1], args[2], *args[8:9]]  # and of an LSTM what projects
+            steps = math.prod(args[0].shape[:2])
+            row.multiply_adds += steps * sum(
+                w.numel() for w in weights if isinstance(w, Tensor)
+            )
         if not {"view", "inplace"} & set(op.flags):
             results = result if isinstance(result, tuple | list) else [result]
             row.activation_bytes += sum(
@@ -279,11 +287,12 @@ def _run(model: Module, samples: list[Tensor], rows: dict[int, Row]) -> set[int]
 
 @contextlib.contextmanager
 def _undisturbed(model: Module) -> Iterator[None]:
-    """Evaluation mode without gradients; modes and the generator are put back."""
+    """Evaluation mode without gradients; modes, the generator and what layers carry are put
+    back."""
     modes = [(module, module.training) for module in model.modules()]
     state = fastnn.get_rng_state()
     try:
-        with fastnn.no_grad():
+        with fastnn.no_grad(), Apart().within(model):
             model.eval()
             yield
     finally:

@@ -182,6 +182,16 @@ def conv1d(
     return _forward("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+def causal_conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, groups: int
+) -> Tensor:
+    """conv1d of stride 1 with all zeros before the sequence, so that its length stays."""
+    x = _batched("causal_conv1d", input, weight, bias, 1)
+    before = dilation * (weight.shape[2] - 1)
+    y = _conv(x, weight, bias, (1,), (before, 0), (dilation,), groups, _algorithm)
+    return y if input.ndim == x.ndim else reshape(y, y.shape[1:])
+
+
 def _backward(
     name: str,
     dims: int,

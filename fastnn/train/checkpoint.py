@@ -1,8 +1,9 @@
 """Checkpoints of a fit: one file from which it goes on as if it had never stopped.
 
 What a batch computes depends on the parameters, the optimizer's state, the learning rate,
-the generators and the data that come; what the history will say depends on the sums of
-the epoch so far. All of that is in the file, and nothing is derived anew.
+the generators, what layers carry from batch to batch, and the data that come; what the
+history will say depends on the sums of the epoch so far. All of that is in the file, and
+nothing is derived anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import fastnn
 from fastnn.data import DataLoader
 from fastnn.nn import Module
+from fastnn.nn.utils import carried_states, load_carried_states
 from fastnn.train.callbacks.base import CallbackList
 from fastnn.train.history import History
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from fastnn.train.trainer import Trainer
 
 FORMAT = "fastnn training checkpoint"
-VERSION = 1
+VERSION = 2
 ENTRIES = {
     "format",
     "version",
@@ -36,6 +38,7 @@ ENTRIES = {
     "metrics",
     "history",
     "callbacks",
+    "carried",
 }
 
 
@@ -61,6 +64,7 @@ def write(trainer: Trainer, path: Any) -> None:
         "metrics": {name: m.state_dict() for name, m in trainer.metrics.items()},
         "history": trainer.history.to_dict(),
         "callbacks": trainer.callbacks.state_dict(),
+        "carried": carried_states(trainer.model),
     }
     fastnn.save(state, path)
 
@@ -108,6 +112,8 @@ def read(path: Any) -> dict[str, Any]:
             f"fit: {path} is no checkpoint of a fit; ModelCheckpoint and Trainer.save "
             "write them, and fastnn.load reads other files"
         )
+    if state.get("version") == 1:  # before there were layers that carry anything
+        state |= {"version": VERSION, "carried": {}}
     if state.get("version") != VERSION or set(state) != ENTRIES:
         raise ValueError(
             f"fit: {path} was written by another version of fastnn (checkpoint version "
@@ -151,6 +157,12 @@ def check(state: Mapping[str, Any], trainer: Trainer, run: CallbackList) -> None
         raise ValueError(
             f"expected generators {sorted(theirs)} in the model, got {sorted(ours)}"
         )
+    ours, theirs = set(carried_states(trainer.model)), set(state["carried"])
+    if ours != theirs:
+        raise ValueError(
+            f"expected layers that carry {sorted(theirs) or 'nothing'}, got "
+            f"{sorted(ours) or 'nothing'}"
+        )
     names = {name for name, _ in run.named()}
     lacking = [name for name in state["callbacks"] if name not in names]
     if lacking:
@@ -183,6 +195,7 @@ def restore(
             raise
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise ValueError(f"fit: the checkpoint {path} does not fit: {error}") from error
+    load_carried_states(model, state["carried"])
     trainer.history = History.from_dict(state["history"])
     # Who resumes wants to go on, whatever ended the fit then.
     trainer.history.interrupted, trainer.history.stop_reason = False, ""

@@ -10,6 +10,8 @@ from typing import Any
 import fastnn
 from fastnn._core import Tensor
 from fastnn.nn import Module
+from fastnn.nn.utils import carried_states, load_carried_states, reset_states
+from fastnn.nn.utils.stateful import Apart
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train import _data, checkpoint
 from fastnn.train._interrupt import Interrupt
@@ -150,6 +152,7 @@ class Trainer:
         self.flag: Tensor | None = None
         self.generator: Tensor | None = None  # before the batch, where it is watched
         self._plans = Plans(self)
+        self._apart = Apart()  # what layers carry in evaluation
 
     # ---- one step ----
 
@@ -320,6 +323,7 @@ class Trainer:
             if not self.mid_epoch:
                 self.batch = self.samples = 0
                 self.loss_sum, self.all_batches = 0.0, False
+                reset_states(self.model)
                 for metric in self.metrics.values():
                     metric.reset()
                 self.callbacks.call("on_epoch_begin", self)
@@ -379,12 +383,15 @@ class Trainer:
                 method(self)
             if self.watched:
                 self.generator = fastnn.get_rng_state()
+                carried = carried_states(self.model)
             if self._eager:
                 done = one_step(self, self.inputs, self.target)
             else:
                 done = self._plans.step(self.inputs, self.target)
             loss, self.output, flag = done
             self.finite = flag is None or bool(flag.item())
+            if not self.finite:
+                load_carried_states(self.model, carried)
             del done
             self.batch_loss = value = float(loss.item())
             del loss  # and with it the graph
@@ -535,11 +542,12 @@ class Trainer:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Evaluation mode without gradients; every module's mode is put back."""
+        """Evaluation mode without gradients; every module's mode is put back. Layers that
+        carry a state from batch to batch begin anew, and go on afterwards as before."""
         modes = self._modes()
         try:
             self.model.eval()
-            with fastnn.no_grad():
+            with fastnn.no_grad(), self._apart.within(self.model):
                 yield
         finally:
             self._set_modes(modes)

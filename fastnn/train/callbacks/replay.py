@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import fastnn
 from fastnn._core import Tensor
-from fastnn.nn.utils import all_finite
+from fastnn.nn.utils import all_finite, carried_states, load_carried_states
 
 if TYPE_CHECKING:
     from fastnn.nn import Module
@@ -22,12 +22,14 @@ def again(trainer: Trainer) -> Iterator[None]:
     are put back."""
     state = fastnn.get_rng_state()
     kept = [(b, b.clone()) for b in trainer.model.buffers()]
+    carried = carried_states(trainer.model)
     try:
         if not trainer.finite and trainer.generator is not None:
             fastnn.set_rng_state(trainer.generator)
         yield
     finally:
         fastnn.set_rng_state(state)
+        load_carried_states(trainer.model, carried)
         with fastnn.no_grad():
             for buffer, before in kept:
                 buffer.copy_(before)
