@@ -561,6 +561,22 @@ int64_t fnn_gemm_workspace(const fnn_gemm_args *g) {
     return job.slice * job.batches * job.rows * job.cols;
 }
 
+/* Each path's packed A is bounded by the second level of cache, its packed B by n and the
+ * third one's share, see blocking.h and plan(). */
+int64_t fnn_gemm_workspace_any(const fnn_gemm_args *g) {
+    const fnn_gemm_tile *kernel = fnn_k->gemm_tile[FNN_F64(g->dtype)];
+    const ptrdiff_t size = g->dtype == FNN_FLOAT64 ? 8 : 4;
+    const ptrdiff_t n = fnn_round_up(g->n, kernel->nr), kc = FNN_GEMM_KC;
+    const ptrdiff_t few = fnn_max64(1, kernel->gemv_m) * TURNED * size;
+    const ptrdiff_t panels =
+        (fnn_gemm_band(size) + fnn_min64(n, fnn_gemm_group(size))) * kc * size;
+    const ptrdiff_t blocked =
+        (fnn_gemm_mc(size) + fnn_min64(n, fnn_gemm_nc(size))) * FNN_GEMM_KG * kc * size;
+    const ptrdiff_t most = fnn_max64(few, fnn_max64(panels, blocked));
+    const int threads = g->threads > 0 ? g->threads : fnn_num_threads();
+    return threads * fnn_aligned(most + FNN_GEMM_MARGIN + 2 * FNN_ALIGN);
+}
+
 void fnn_gemm(const fnn_gemm_args *g, void *workspace) {
     if (g->batch == 0 || g->m == 0 || g->n == 0) {
         return;

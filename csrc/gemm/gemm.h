@@ -28,8 +28,11 @@ typedef struct {
 
 #define FNN_GEMM_PANEL 64 /* columns of a panel: a multiple of every tile's */
 
-/* Bytes of workspace that fnn_gemm needs for g, often 0. */
+/* Bytes of workspace that fnn_gemm needs for g, often 0. Fewer rows may need more, for then
+ * another path may be the best one. */
 int64_t fnn_gemm_workspace(const fnn_gemm_args *g);
+/* Bytes that are enough for g and batch 1, whatever m and k. */
+int64_t fnn_gemm_workspace_any(const fnn_gemm_args *g);
 
 /* c = act(a @ b + bias + residual). Each element is the sum, in increasing order, of
  * the k-blocks of FNN_GEMM_KC, each one FMA chain from zero in increasing k; then bias,

@@ -1,4 +1,5 @@
 /* See rnn.h. */
+#include "ops/ops.h"
 #include "rnn/rnn.h"
 
 #include <string.h>
@@ -15,10 +16,11 @@ typedef struct {
     char *x_copy, *gy_copy; /* packed, where what is given does not lie so */
     const char *y;          /* packed states */
     char *y_copy;
-    char *h0;         /* (batch, state), the sequences in order */
-    char *before;     /* packed: the states before each step */
-    char *gz;         /* packed: gradients of what gates sum */
-    int64_t z, z_row; /* columns of gz: the first of the state's, and all of a row */
+    char *h0;     /* (batch, state), the sequences in order */
+    char *before; /* packed: the states before each step */
+    char *gz;     /* packed: gradients of what gates sum */
+    int64_t state_column,
+        z_row;              /* of gz: where those of the state begin; all of a row */
     char *gh, *direct, *gc; /* (batch, state) or (batch, units): from the step after */
     char *totals, *made; /* LSTM that projects: packed gradients of states; of what is
                              * projected, (batch, units) */
@@ -94,8 +96,8 @@ static int products(const job *j, fnn_gemm_args *g) {
         }
     }
     if (asked(r->gw_hh)) {
-        g[n++] = over_rows(j, j->gz + j->z * size, j->z_row, wide, j->before, r->state,
-                           r->state, r->gw_hh->data);
+        g[n++] = over_rows(j, j->gz + j->state_column * size, j->z_row, wide, j->before,
+                           r->state, r->state, r->gw_hh->data);
     }
     if (j->sums != NULL) {
         g[n] = over_rows(j, r->dtype == FNN_FLOAT64 ? (const void *)&one_f64 : &one_f32,
@@ -109,33 +111,7 @@ static int products(const job *j, fnn_gemm_args *g) {
     return n;
 }
 
-/* c (rows, n) = a (rows, k) weight, where weights are not laid out. */
-static fnn_gemm_args state_product(const fnn_rnn *r, const fnn_tensor *weight,
-                                   int64_t rows, int64_t a_row) {
-    return (fnn_gemm_args){.dtype = r->dtype,
-                           .batch = 1,
-                           .m = rows,
-                           .n = weight->shape[1],
-                           .k = weight->shape[0],
-                           .a_row = a_row,
-                           .a_col = 1,
-                           .b = weight->data,
-                           .b_row = weight->stride[0],
-                           .b_col = weight->stride[1],
-                           .c_row = weight->shape[1],
-                           .threads = r->threads};
-}
-
 /* ---- layout --------------------------------------------------------------------------- */
-
-static void set_product(fnn_rnn_product *p, const fnn_rnn *r, const fnn_tensor *weight,
-                        int64_t rows, char **at) {
-    fnn_rnn_product_set(p, r->dtype, rows, weight->shape[0], weight->shape[1], 1);
-    p->weight = weight->data;
-    p->unit = weight->stride[1];
-    p->term = weight->stride[0];
-    p->panels = fnn_rnn_take(at, fnn_rnn_product_bytes(p));
-}
 
 static char *lay_out(job *j, const fnn_rnn *r, char *base) {
     const int64_t rows = r->steps * r->batch, size = r->size, units = r->units;
@@ -146,7 +122,7 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
     j->pieces = fnn_rnn_pieces(r);
     j->most = lengths ? r->batch : fnn_ceil_div(r->batch, j->pieces);
     j->z_row = gru ? 4 * units : r->gates * units;
-    j->z = gru ? units : 0;
+    j->state_column = gru ? units : 0;
     if (lengths) {
         j->room = fnn_rnn_take(&at, fnn_sequence_bytes(r->steps, r->batch));
     }
@@ -196,23 +172,24 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
     int64_t gemm = 0;
     fnn_gemm_args g[MOST_PRODUCTS];
     for (int i = products(j, g); i-- > 0;) {
-        gemm = fnn_max64(gemm, fnn_gemm_workspace(&g[i]));
+        gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g[i]));
     }
     if (j->packed) {
-        set_product(&j->recurrent, r, r->w_hh, j->most, &at);
+        fnn_rnn_set_product(&j->recurrent, r, r->w_hh, false, 1, j->most, &at);
         j->operand = fnn_rnn_operand_bytes(&j->recurrent, j->most);
         if (r->w_hr != NULL) {
-            set_product(&j->projection, r, r->w_hr, j->most, &at);
+            fnn_rnn_set_product(&j->projection, r, r->w_hr, false, 1, j->most, &at);
             j->operand =
                 fnn_max64(j->operand, fnn_rnn_operand_bytes(&j->projection, j->most));
         }
         j->scratch = fnn_rnn_take(&at, j->pieces * j->operand);
     } else {
-        g[0] = state_product(r, r->w_hh, r->batch, j->z_row);
-        gemm = fnn_max64(gemm, fnn_gemm_workspace(&g[0]));
+        g[0] = fnn_rnn_state_product(r, r->w_hh, false, r->batch);
+        g[0].a_row = j->z_row;
+        gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g[0]));
         if (r->w_hr != NULL) {
-            g[0] = state_product(r, r->w_hr, r->batch, r->state);
-            gemm = fnn_max64(gemm, fnn_gemm_workspace(&g[0]));
+            g[0] = fnn_rnn_state_product(r, r->w_hr, false, r->batch);
+            gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g[0]));
         }
     }
     j->gemm = fnn_rnn_take(&at, gemm);
@@ -233,8 +210,9 @@ static void multiply(const job *j, const fnn_rnn_product *p, const fnn_tensor *w
                      const char *residual, char *scratch) {
     const ptrdiff_t size = j->r->size;
     if (!j->packed) {
-        fnn_gemm_args g = state_product(j->r, weight, n, a_row);
+        fnn_gemm_args g = fnn_rnn_state_product(j->r, weight, false, n);
         g.a = a;
+        g.a_row = a_row;
         g.c = c;
         g.residual = residual;
         fnn_gemm(&g, j->gemm);
@@ -315,8 +293,8 @@ static void run_step(const job *j, int64_t t, int64_t r0, int64_t r1, char *scra
         }
         fnn_k->lstm_cell_back[f64](&s);
     }
-    multiply(j, &j->recurrent, r->w_hh, n, gz + j->z * size, j->z_row, gh, s.direct,
-             scratch);
+    multiply(j, &j->recurrent, r->w_hh, n, gz + j->state_column * size, j->z_row, gh,
+             s.direct, scratch);
 }
 
 static void run_pieces(void *context, int64_t lo, int64_t hi) {
@@ -332,15 +310,6 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
 }
 
 /* ---- the whole ------------------------------------------------------------------------ */
-
-static void start(const job *j, const fnn_tensor *given, int64_t width, char *to) {
-    if (given == NULL) {
-        memset(to, 0, (size_t)(j->r->batch * width * j->r->size));
-        return;
-    }
-    const fnn_rows rows = fnn_rnn_states(given);
-    fnn_states_pack(&j->s, &rows, to);
-}
 
 /* The states before every step: those of the step before it, or the first ones. */
 static void shift_states(void *context, int64_t lo, int64_t hi) {
@@ -377,13 +346,13 @@ static void gather(const job *j) {
         fnn_rows_pack(&j->s, &y, j->y_copy);
     }
     if (j->before != NULL) {
-        start(j, r->h0, r->state, j->h0);
-        fnn_parallel_for(r->steps, 16384 / (r->batch * r->state) + 1, shift_states,
-                         (void *)j);
+        fnn_rnn_start_states(&j->s, r->h0, r->state, r->size, j->h0);
+        fnn_parallel_for(r->steps, FNN_MAP_GRAIN / (r->batch * r->state) + 1,
+                         shift_states, (void *)j);
     }
-    start(j, r->ghn, r->state, j->gh);
+    fnn_rnn_start_states(&j->s, r->ghn, r->state, r->size, j->gh);
     if (j->gc != NULL) {
-        start(j, r->gcn, r->units, j->gc);
+        fnn_rnn_start_states(&j->s, r->gcn, r->units, r->size, j->gc);
     }
     if (j->w_ih != NULL) { /* r, u, n becomes n, r, u */
         const int64_t part = r->units * r->in * r->size;

@@ -1,65 +1,9 @@
 /* See rnn.h. */
-#include "gemm/blocking.h"
 #include "rnn/rnn.h"
 
 #include <string.h>
 
 #define CHUNK_BYTES (8 << 20) /* of products with inputs that nobody keeps */
-
-/* ---- shared -------------------------------------------------------------------------- */
-
-int64_t fnn_rnn_pieces(const fnn_rnn *r) {
-    const double work = (double)r->steps * (double)r->batch * (double)r->units *
-                        (double)r->gates * (double)r->state;
-    if (r->steps < FNN_RNN_PACKED || work < FNN_GEMM_SERIAL) {
-        return 1;
-    }
-    return fnn_max64(1, fnn_min64(r->threads, r->batch));
-}
-
-int64_t fnn_rnn_start(const fnn_sequence *s, int64_t pieces, int64_t i) {
-    if (s->order == NULL || i == 0 || i == pieces) {
-        return fnn_even_start(s->batch, pieces, i);
-    }
-    /* The first r sequences have the sum over steps of min(active, r) rows. */
-    int64_t low = 0, high = s->batch;
-    while (low < high) {
-        const int64_t r = (low + high) / 2;
-        int64_t rows = 0;
-        for (int64_t t = 0; t < s->steps; t++) {
-            rows += fnn_min64(s->active[t], r);
-        }
-        if (rows * pieces < s->rows * i) {
-            low = r + 1;
-        } else {
-            high = r;
-        }
-    }
-    return low;
-}
-
-bool fnn_rnn_even(const fnn_tensor *x, int64_t *row) {
-    const int64_t *n = x->shape, *s = x->stride;
-    *row = n[1] > 1 ? s[1] : s[0];
-    return (n[2] <= 1 || s[2] == 1) && (n[0] <= 1 || n[1] <= 1 || s[0] == n[1] * s[1]);
-}
-
-fnn_rows fnn_rnn_rows(const fnn_tensor *t) {
-    return (fnn_rows){.data = t->data,
-                      .width = t->shape[2],
-                      .step = t->stride[0],
-                      .row = t->stride[1],
-                      .col = t->stride[2],
-                      .size = fnn_dtype_size(t->dtype)};
-}
-
-fnn_rows fnn_rnn_states(const fnn_tensor *t) {
-    return (fnn_rows){.data = t->data,
-                      .width = t->shape[1],
-                      .row = t->stride[0],
-                      .col = t->stride[1],
-                      .size = fnn_dtype_size(t->dtype)};
-}
 
 /* ---- layout -------------------------------------------------------------------------- */
 
@@ -104,23 +48,6 @@ static fnn_gemm_args input_product(const job *j, int64_t rows) {
                            .b_row = r->w_ih->stride[1],
                            .b_col = r->w_ih->stride[0],
                            .c_row = j->z_row,
-                           .threads = r->threads};
-}
-
-/* c (rows, n) = a (rows, k) weight^T, where weights are not laid out. */
-static fnn_gemm_args state_product(const fnn_rnn *r, const fnn_tensor *weight,
-                                   int64_t rows) {
-    return (fnn_gemm_args){.dtype = r->dtype,
-                           .batch = 1,
-                           .m = rows,
-                           .n = weight->shape[0],
-                           .k = weight->shape[1],
-                           .a_row = weight->shape[1],
-                           .a_col = 1,
-                           .b = weight->data,
-                           .b_row = weight->stride[1],
-                           .b_col = weight->stride[0],
-                           .c_row = weight->shape[0],
                            .threads = r->threads};
 }
 
@@ -170,34 +97,24 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
                          : fnn_rnn_take(&at, r->batch * r->units * size);
     }
     fnn_gemm_args g = input_product(j, j->chunk * r->batch);
-    int64_t gemm = fnn_gemm_workspace(&g);
+    int64_t gemm = fnn_rnn_gemm_bytes(r, &g);
     if (j->packed) {
-        fnn_rnn_product *p = &j->recurrent;
-        fnn_rnn_product_set(p, r->dtype, j->most, r->state, r->units, r->gates);
-        p->weight = r->w_hh->data;
-        p->gate = r->units * r->w_hh->stride[0];
-        p->unit = r->w_hh->stride[0];
-        p->term = r->w_hh->stride[1];
-        p->panels = fnn_rnn_take(&at, fnn_rnn_product_bytes(p));
-        j->operand = fnn_rnn_operand_bytes(p, j->most);
+        fnn_rnn_set_product(&j->recurrent, r, r->w_hh, true, r->gates, j->most, &at);
+        j->operand = fnn_rnn_operand_bytes(&j->recurrent, j->most);
         if (r->w_hr != NULL) {
-            p = &j->projection;
-            fnn_rnn_product_set(p, r->dtype, j->most, r->units, r->state, 1);
-            p->weight = r->w_hr->data;
-            p->unit = r->w_hr->stride[0];
-            p->term = r->w_hr->stride[1];
-            p->panels = fnn_rnn_take(&at, fnn_rnn_product_bytes(p));
-            j->operand = fnn_max64(j->operand, fnn_rnn_operand_bytes(p, j->most));
+            fnn_rnn_set_product(&j->projection, r, r->w_hr, true, 1, j->most, &at);
+            j->operand =
+                fnn_max64(j->operand, fnn_rnn_operand_bytes(&j->projection, j->most));
         }
         const int64_t columns = r->gates * fnn_rnn_width(&j->recurrent, 0);
         j->slice = j->operand + fnn_aligned(j->most * columns * size);
     } else {
         j->slice = fnn_aligned(r->batch * wide * size);
-        g = state_product(r, r->w_hh, r->batch);
-        gemm = fnn_max64(gemm, fnn_gemm_workspace(&g));
+        g = fnn_rnn_state_product(r, r->w_hh, true, r->batch);
+        gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g));
         if (r->w_hr != NULL) {
-            g = state_product(r, r->w_hr, r->batch);
-            gemm = fnn_max64(gemm, fnn_gemm_workspace(&g));
+            g = fnn_rnn_state_product(r, r->w_hr, true, r->batch);
+            gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g));
         }
     }
     j->scratch = fnn_rnn_take(&at, j->pieces * j->slice);
@@ -287,7 +204,7 @@ static void project(const job *j, int64_t i, int64_t t, int64_t r0, int64_t n,
             fnn_rnn_product_block(p, u, &a, y + u * p->block * size, r->state, NULL);
         }
     } else {
-        fnn_gemm_args g = state_product(r, r->w_hr, n);
+        fnn_gemm_args g = fnn_rnn_state_product(r, r->w_hr, true, n);
         g.a = raw;
         g.c = y;
         fnn_gemm(&g, j->gemm);
@@ -318,7 +235,7 @@ static void run_step(const job *j, int64_t i, int64_t r0, int64_t r1, char *scra
                      r->gates * width, width);
         }
     } else {
-        fnn_gemm_args g = state_product(r, r->w_hh, n);
+        fnn_gemm_args g = fnn_rnn_state_product(r, r->w_hh, true, n);
         g.a = h;
         g.c = scratch;
         fnn_gemm(&g, j->gemm);
@@ -370,16 +287,6 @@ static void add_biases(const job *j) {
 }
 #undef ADD_UP
 
-static void start_states(const job *j, const fnn_tensor *given, int64_t width,
-                         char *to) {
-    if (given == NULL) {
-        memset(to, 0, (size_t)(j->r->batch * width * j->r->size));
-        return;
-    }
-    const fnn_rows rows = fnn_rnn_states(given);
-    fnn_states_pack(&j->s, &rows, to);
-}
-
 /* The last state of each sequence; without steps it is the first one. */
 static void last_states(const job *j, char *to) {
     const fnn_rnn *r = j->r;
@@ -419,10 +326,10 @@ fnn_status fnn_rnn_forward(const fnn_rnn *r, void *workspace, fnn_error *err) {
         fnn_rows_pack(&j.s, &x, j.copy);
     }
     add_biases(&j);
-    start_states(&j, r->h0, r->state, j.states[0]);
+    fnn_rnn_start_states(&j.s, r->h0, r->state, r->size, j.states[0]);
     memcpy(j.states[1], j.states[0], (size_t)(r->batch * r->state * r->size));
     if (j.cells != NULL) {
-        start_states(&j, r->c0, r->units, j.cells);
+        fnn_rnn_start_states(&j.s, r->c0, r->units, r->size, j.cells);
     }
     if (j.packed) {
         fnn_rnn_product_pack(&j.recurrent);

@@ -50,7 +50,7 @@ fnn_status fnn_rnn_backward(const fnn_rnn *r, void *workspace, fnn_error *err);
 
 /* Steps from which it pays to lay the weights out. */
 #define FNN_RNN_PACKED 3
-/* Into how many pieces the batch is cut, for the cost of one row: multiply-adds a step. */
+/* Into how many pieces the batch is cut: one for each thread, if there is enough to do. */
 int64_t fnn_rnn_pieces(const fnn_rnn *r);
 /* Where piece i of `pieces` begins, so that all have about the same rows. */
 int64_t fnn_rnn_start(const fnn_sequence *s, int64_t pieces, int64_t i);
@@ -59,6 +59,18 @@ bool fnn_rnn_even(const fnn_tensor *x, int64_t *row);
 /* t (steps, batch, width) and (batch, width) as rows. */
 fnn_rows fnn_rnn_rows(const fnn_tensor *t);
 fnn_rows fnn_rnn_states(const fnn_tensor *t);
+/* to (batch, width): given (batch, width), the sequences in their order; or zeros. */
+void fnn_rnn_start_states(const fnn_sequence *s, const fnn_tensor *given, int64_t width,
+                          ptrdiff_t size, char *to);
+/* (rows, n) from rows of a weight's inputs, or turned by its transpose: as one GEMM, where it
+ * is not laid out; and laid out, for steps of at most so many rows. */
+fnn_gemm_args fnn_rnn_state_product(const fnn_rnn *r, const fnn_tensor *weight,
+                                    bool turned, int64_t rows);
+void fnn_rnn_set_product(fnn_rnn_product *p, const fnn_rnn *r, const fnn_tensor *weight,
+                         bool turned, ptrdiff_t gates, int64_t rows, char **at);
+/* Workspace of a GEMM that may turn out to have fewer rows or terms, where there are
+ * lengths. */
+int64_t fnn_rnn_gemm_bytes(const fnn_rnn *r, const fnn_gemm_args *g);
 /* Where a workspace begins whose size is asked for. */
 #define FNN_RNN_NOWHERE ((char *)FNN_ALIGN)
 /* So many bytes past p, which is NULL where a tensor has no memory yet. */

@@ -5,10 +5,8 @@
 
 #include <string.h>
 
-#define GRAIN 16384 /* elements that pay for a thread */
-
 int64_t fnn_sequence_bytes(int64_t steps, int64_t batch) {
-    return fnn_aligned((batch + 2 * steps + 1) * (int64_t)sizeof(int64_t));
+    return fnn_aligned((2 * batch + 2 * steps + 1) * (int64_t)sizeof(int64_t));
 }
 
 fnn_status fnn_sequence_set(fnn_sequence *s, int64_t steps, int64_t batch,
@@ -18,11 +16,15 @@ fnn_status fnn_sequence_set(fnn_sequence *s, int64_t steps, int64_t batch,
     if (lengths == NULL) {
         return FNN_OK;
     }
-    int64_t *order = room, *active = order + batch, *first = active + steps;
+    int64_t *order = room, *length = order + batch;
+    int64_t *active = length + batch, *first = active + steps;
     memset(active, 0, (size_t)steps * sizeof *active);
+    if (batch > 0) {
+        fnn_gather(length, FNN_INT64, lengths, 0,
+                   batch); /* once: others may write it */
+    }
     for (int64_t b = 0; b < batch; b++) {
-        int64_t n;
-        fnn_gather(&n, FNN_INT64, lengths, b, 1);
+        const int64_t n = length[b];
         if (n < 0 || n > steps) {
             return fnn_fail(err, FNN_ERR_VALUE,
                             "%s: expected lengths from 0 to %lld, got %lld at position "
@@ -41,9 +43,7 @@ fnn_status fnn_sequence_set(fnn_sequence *s, int64_t steps, int64_t batch,
         first[n] = n < steps ? active[n] : 0;
     }
     for (int64_t b = 0; b < batch; b++) {
-        int64_t n;
-        fnn_gather(&n, FNN_INT64, lengths, b, 1);
-        order[first[n]++] = b;
+        order[first[length[b]]++] = b;
     }
     first[0] = 0;
     for (int64_t t = 0; t < steps; t++) {
@@ -110,7 +110,7 @@ static void unpack_steps(void *context, int64_t lo, int64_t hi) {
 }
 
 static int64_t grain(const fnn_sequence *s, const fnn_rows *x) {
-    return GRAIN / fnn_max64(1, s->batch * x->width) + 1;
+    return FNN_MAP_GRAIN / fnn_max64(1, s->batch * x->width) + 1;
 }
 
 void fnn_rows_pack(const fnn_sequence *s, const fnn_rows *x, char *packed) {

@@ -141,7 +141,8 @@ def _unrolled(
             ys[t] = _where(there, new, 0.0)
             new, new_c = _where(there, new, h), _where(there, new_c, c)
         h, c = new, new_c
-    y = _cat([_reshape(v, (1, *v.shape)) for v in ys], 0) if ys else x
+    ys = [_reshape(v, (1, *v.shape)) for v in ys]
+    y = _cat(ys, 0) if ys else zeros(0, *h.shape, dtype=x.dtype)
     return (y, h, c) if kind == "lstm" else (y, h)
 
 

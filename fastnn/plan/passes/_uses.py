@@ -20,6 +20,7 @@ _CHECKS = {
     "cross_entropy", "cross_entropy_backward", "nll", "nll_backward", "index_select",
     "index_add", "index_copy_", "gather", "scatter", "scatter_add", "as_index",
     "binary_cross_entropy", "embedding", "sum_repeats",
+    "rnn", "gru", "lstm", "rnn_backward", "gru_backward", "lstm_backward",
 }  # fmt: skip
 _CHECKS_INTEGERS = {"floor_divide", "remainder"}  # division by zero
 
