@@ -282,7 +282,8 @@ def composite_gradient(
         y = composite(*inputs, *node.attrs)
     asked = [inputs[i] for i in wanted]
     if isinstance(gy, tuple):
-        pairs = [(a, g) for a, g in zip(y, gy, strict=True) if g is not None]
+        both = zip(y, gy, strict=True)
+        pairs = [(a, g) for a, g in both if g is not None and a.requires_grad]
         y, gy = [a for a, _ in pairs], [g for _, g in pairs]
     found = grad(y, asked, gy, create_graph=is_grad_enabled(), allow_unused=True)
     result: list[Tensor | None] = [None] * len(inputs)

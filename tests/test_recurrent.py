@@ -21,6 +21,13 @@ KINDS = [
 LAYERS = [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}]
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = fastnn.get_num_threads()
+    yield
+    fastnn.set_num_threads(before)
+
+
 def states(layer, last):
     return last if isinstance(layer, nn.LSTM) else (last,)
 
@@ -120,6 +127,57 @@ def test_the_batch_may_come_first_and_be_absent(kind, options):
     assert_same_bits(y[:, 1].contiguous().detach(), y3.detach())
     for a, b in zip(states(layer, last), states(layer, last3), strict=True):
         assert_same_bits(a[:, 1].contiguous().detach(), b.detach())
+
+
+def test_lengths_of_all_kinds_and_every_number_of_threads():
+    """Few rows of many steps: products then take other paths than the padded ones would."""
+    rng = np.random.default_rng(0)
+    for case in range(60):
+        kind, options = KINDS[case % len(KINDS)]
+        steps, batch = int(rng.integers(1, 8)), int(rng.integers(1, 40))
+        features, units = (int(rng.choice([4, 33, 100, 300])) for _ in range(2))
+        most = int(rng.choice([1, 1, 2, steps]))
+        lengths = rng.integers(0, min(most, steps) + 1, batch)
+        if case % 3 == 0:
+            lengths = [int(n) for n in np.where(np.arange(batch) % 4 < 2, 1, 0)]
+        layer = made(kind, options, features, units)
+        for p in layer.parameters():
+            p.requires_grad = bool(rng.integers(0, 2))
+        x = fastnn.randn(steps, batch, features)
+        found = []
+        for threads in (1, 2, 3):
+            fastnn.set_num_threads(threads)
+            x.grad = None
+            x.requires_grad_()
+            for p in layer.parameters():
+                p.grad = None
+            y, last = layer(x, lengths=lengths)
+            (y.sum() + sum(s.sum() for s in states(layer, last))).backward()
+            grads = [p.grad for p in layer.parameters() if p.grad is not None]
+            found.append([y.detach(), x.grad, *grads])
+        for others in found[1:]:
+            for a, b in zip(found[0], others, strict=True):
+                assert_same_bits(a, b)
+
+
+def test_a_plan_checks_lengths_too():
+    layer = made("GRU", {})
+    run = fastnn.compile(lambda x, n: (layer(x, lengths=n), x * 2)[1])
+    x = fastnn.ones(3, 2, 4)
+    for _ in range(4):
+        run(x, fastnn.tensor([3, 1]))
+    with pytest.raises(ValueError, match="lengths from 0 to 3, got 9"):
+        run(x, fastnn.tensor([9, 1]))
+
+
+def test_no_steps_have_gradients_of_any_order():
+    layer = made("LSTM", {})
+    x = fastnn.zeros(0, 2, 4)
+    h, c = first(layer, 2)
+    h.requires_grad_()
+    y, (hn, _) = layer(x, (h, c))
+    (g,) = fastnn.autograd.grad(y.sum() + (hn * hn).sum(), [h], create_graph=True)
+    assert_same_bits(g.detach(), (2 * h).detach())
 
 
 # ---- packed sequences ---------------------------------------------------------------------
@@ -301,6 +359,16 @@ def test_a_training_step_compiled_has_the_bits_of_eager(kind, options):
             lambda: nn.GRU(3, 4)(fastnn.ones(2, 2, 3), lengths=[1, 3]),
             ValueError,
             "lengths from 0 to 2, got 3 at position 1",
+        ),
+        (
+            lambda: nn.GRU(3, 4)(fastnn.ones(2, 2, 3), lengths=[1.5, 2]),
+            TypeError,
+            "lengths as integers",
+        ),
+        (
+            lambda: nn.GRU(3, 4)(packing.pack_sequence([fastnn.ones(2, 7)])),
+            ValueError,
+            "GRU: expected input with 3 features",
         ),
         (
             lambda: nn.GRU(3, 4, bidirectional=True).step(fastnn.ones(3)),

@@ -84,7 +84,8 @@ from fastnn.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
-from fastnn.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from fastnn.nn.recurrent import GRU, LSTM, RNN
+from fastnn.nn.recurrent_base import RNNBase
 from fastnn.nn.sequence_pooling import AttentionPooling, SequencePooling
 from fastnn.nn.shape import Flatten, Unflatten
 from fastnn.nn.transformer import (

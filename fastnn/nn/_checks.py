@@ -38,3 +38,19 @@ def floating(layer: str, dtype: Any) -> Any:
     if not found.is_floating_point:
         raise TypeError(f"{layer}: expected float32 or float64, got {found.name}")
     return found
+
+
+def lengths(layer: str, value: Any, batch: int) -> fastnn.Tensor:
+    """How many steps each of so many sequences has, as integers (batch,)."""
+    found = value if isinstance(value, fastnn.Tensor) else fastnn.tensor(value)
+    if found.numel() == 0 and not isinstance(value, fastnn.Tensor):
+        found = found.long()
+    if found.is_floating_point() or found.dtype is fastnn.bool:
+        raise TypeError(
+            f"{layer}: expected lengths as integers, got {found.dtype.name}"
+        )
+    if found.shape != (batch,):
+        raise ValueError(
+            f"{layer}: expected lengths of shape {(batch,)}, got {found.shape}"
+        )
+    return found

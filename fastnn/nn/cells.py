@@ -11,7 +11,7 @@ from fastnn.nn import _checks as checks
 from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.nn.recurrent import nonlinearity_of
+from fastnn.nn.recurrent_base import nonlinearity_of
 from fastnn.ops.recurrent import recurrent_layer
 
 

@@ -29,7 +29,7 @@ from fastnn.nn import _checks as checks
 from fastnn.nn import functional as F
 from fastnn.nn.linear import Linear
 from fastnn.nn.module import Module
-from fastnn.nn.recurrent import nonlinearity_of
+from fastnn.nn.recurrent_base import nonlinearity_of
 
 
 class OutputRNN(Linear):

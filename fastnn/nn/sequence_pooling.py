@@ -6,6 +6,7 @@ from typing import Any
 
 import fastnn
 from fastnn._core import Tensor
+from fastnn.nn import _checks as checks
 from fastnn.nn import functional as F
 from fastnn.nn.linear import Linear
 from fastnn.nn.module import Module
@@ -16,13 +17,7 @@ MODES = ("last", "mean", "max")
 def valid_steps(layer: str, x: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
     """lengths as a Tensor (batch,), and which steps they cover, as bool (steps, batch, 1)."""
     steps, batch = x.shape[:2]
-    if not isinstance(lengths, Tensor):
-        lengths = fastnn.tensor(lengths, dtype=fastnn.int64)
-    if lengths.shape != (batch,) or lengths.is_floating_point():
-        raise ValueError(
-            f"{layer}: expected lengths of shape {(batch,)}, integers, got "
-            f"{lengths.dtype.name} {lengths.shape}"
-        )
+    lengths = checks.lengths(layer, lengths, batch)
     times = fastnn.arange(steps).reshape(steps, 1, 1)
     return lengths, times < lengths.reshape(1, batch, 1)
 
@@ -48,7 +43,8 @@ class SequencePooling(Module):
             direction, which ends at step 0; it is taken there.
 
     forward(input, lengths=None): (steps, batch, features) to (batch, features). lengths
-    (batch,) are integers: what lies past a sequence's end is not looked at. A sequence of no
+    (batch,) are integers: what lies past a sequence's end is not looked at, and
+    more than there are steps means all of them. A sequence of no
     steps gives zeros.
 
     Raises: ValueError for another mode, input or lengths.
