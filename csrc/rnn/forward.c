@@ -29,7 +29,7 @@ typedef struct {
     char *raw;       /* LSTM that projects: states before that */
     bool raw_kept;   /* a row for each step, else one a sequence */
     char *scratch;   /* of each piece */
-    int64_t operand, projected, slice; /* bytes of it: packed states; all */
+    int64_t operand, slice; /* bytes of it: packed states; all */
     char *gemm;
     /* of the steps under way */
     int64_t from, to; /* in the order in which they are taken */
@@ -98,6 +98,10 @@ static char *lay_out(job *j, const fnn_rnn *r, char *base) {
     }
     fnn_gemm_args g = input_product(j, j->chunk * r->batch);
     int64_t gemm = fnn_rnn_gemm_bytes(r, &g);
+    if (j->chunk > 0) { /* the last steps may be fewer */
+        g = input_product(j, r->steps % j->chunk * r->batch);
+        gemm = fnn_max64(gemm, fnn_rnn_gemm_bytes(r, &g));
+    }
     if (j->packed) {
         fnn_rnn_set_product(&j->recurrent, r, r->w_hh, true, r->gates, j->most, &at);
         j->operand = fnn_rnn_operand_bytes(&j->recurrent, j->most);
