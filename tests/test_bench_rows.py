@@ -58,6 +58,12 @@ def test_rows_are_named_once_and_say_what_they_cost():
     assert len(keys) == len(set(keys)) and keys[0] == report.FIRST
 
 
+def test_every_group_has_a_colour():
+    from fastnn.bench.plot import COLORS
+
+    assert list(COLORS) == list(GROUPS)
+
+
 def test_promises_are_rows():
     """What the racing rows promise."""
     promised = {row.name: tuple(row.goals) for rows in GROUPS.values() for row in rows}

@@ -14,6 +14,7 @@ COLORS = {
     "products": "#7a3fa0",
     "kernels": "#2563a8",
     "layers": "#c77700",
+    "sequences": "#1b8a94",
     "train": "#c22f2f",
     "infer": "#2e8b57",
 }

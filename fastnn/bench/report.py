@@ -35,8 +35,9 @@ others' turns.
   Where one of them failed, or results differ, nothing is met.
 - **Ratios**: fastnn's time by the other's. Above 1, fastnn is slower; such cells are bold.
 - *fastnn* is compiled (`fastnn.compile`), *fastnn eager* is not. PyTorch runs its fused
-  optimizers, PyTorch compiled `torch.compile`, JAX one jitted function with donated
-  parameters and synchronous dispatch, ONNX Runtime a session of its own.
+  optimizers, PyTorch compiled `torch.compile` (but not for recurrent layers, whose steps it
+  unrolls for minutes), JAX one jitted function with donated parameters and synchronous
+  dispatch, ONNX Runtime a session of its own.
 - `python -m pytest benchmarks --benchmark-only` times every op beside its NumPy reference.
 
 A further workload is a row in `fastnn/bench/workloads/`, a further contestant a class in

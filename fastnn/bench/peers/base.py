@@ -40,6 +40,8 @@ class Contestant:
 
     def build(self, row: Workload) -> Run | None:
         """The row, ready to run; None where this contestant does not take part."""
+        if self.key in row.without:
+            return None
         if isinstance(row, (Kernel, Chain)) and self.language not in row.forms:
             return None
         method = getattr(self, row.kind, None)

@@ -65,6 +65,8 @@ class Workload:
         dtype : of the numbers.
         tolerance : results agree to this share of the largest number; None: not compared.
         goals : what is promised; to meet one of them is enough.
+        without : keys of contestants that are not asked, as they would take minutes to
+            prepare.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Workload:
     dtype: str = "float32"
     tolerance: float | None = 1e-4
     goals: Sequence[Goal] = ()
+    without: Sequence[str] = ()
 
     kind = ""
 

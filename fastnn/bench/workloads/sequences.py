@@ -16,6 +16,7 @@ from fastnn.bench.workloads.rows import (
 )
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+UNROLLS = ("compiled",)  # torch.compile: minutes for a layer's steps
 # ONNX's order of gates in PyTorch's
 ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
@@ -116,6 +117,7 @@ def recurrent(
         result=(steps, batch, units),
         forms=forms_of(mode, units),
         goals=[Goal(peer=both)],
+        without=UNROLLS,
     )
     if forward is None:
         return [both_row]
@@ -128,6 +130,7 @@ def recurrent(
         scales=(1.0, 0.06, 0.06, 0.06, 0.06),
         forms=forms_of(mode, units),
         goals=[Goal(peer=forward)],
+        without=UNROLLS,
     )
     return [row, both_row]
 
@@ -166,6 +169,7 @@ def characters(
         clip=1.0,
         tolerance=1e-3,
         goals=[Goal(peer=0.70)],
+        without=UNROLLS,
     )
 
 
