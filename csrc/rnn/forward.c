@@ -1,4 +1,5 @@
 /* See rnn.h. */
+#include "gemm/blocking.h"
 #include "rnn/rnn.h"
 
 #include <string.h>
@@ -35,8 +36,13 @@ typedef struct {
     int64_t from, to; /* in the order in which they are taken */
 } job;
 
+/* Where steps run on one thread, the others sleep meanwhile, and waking them pays for large
+ * products alone. */
 static fnn_gemm_args input_product(const job *j, int64_t rows) {
     const fnn_rnn *r = j->r;
+    const double work = (double)r->steps * (double)r->batch * (double)r->gates *
+                        (double)r->units * (double)r->in;
+    const bool alone = j->pieces == 1 && work < 8 * FNN_GEMM_SERIAL;
     return (fnn_gemm_args){.dtype = r->dtype,
                            .batch = 1,
                            .m = rows,
@@ -48,7 +54,7 @@ static fnn_gemm_args input_product(const job *j, int64_t rows) {
                            .b_row = r->w_ih->stride[1],
                            .b_col = r->w_ih->stride[0],
                            .c_row = j->z_row,
-                           .threads = r->threads};
+                           .threads = alone ? 1 : r->threads};
 }
 
 /* Where everything is in a workspace at base; returns its end. */
