@@ -360,7 +360,7 @@ static void gather(const job *j) {
                             .width = r->in,
                             .row = r->w_ih->stride[0],
                             .col = r->w_ih->stride[1],
-                            .size = r->size};
+                            .dtype = r->dtype};
         fnn_rows new = w;
         new.data += 2 * r->units * w.row * r->size;
         fnn_sequence some = {.batch = r->units};

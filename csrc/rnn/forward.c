@@ -270,32 +270,21 @@ static void run_pieces(void *context, int64_t lo, int64_t hi) {
 /* ---- the whole ----------------------------------------------------------------------- */
 
 /* b_ih + b_hh; of a GRU's new gate b_ih, and b_hh behind it. */
-#define ADD_UP(T)                                            \
-    {                                                        \
-        T *to = (T *)(void *)j->bias;                        \
-        const T *a = (const T *)(const void *)r->b_ih->data; \
-        const T *b = (const T *)(const void *)r->b_hh->data; \
-        for (int64_t i = 0; i < both; i++) {                 \
-            to[i] = a[i] + b[i];                             \
-        }                                                    \
-        for (int64_t i = both; i < wide; i++) {              \
-            to[i] = a[i];                                    \
-            to[i + r->units] = b[i];                         \
-        }                                                    \
-    }
 static void add_biases(const job *j) {
     const fnn_rnn *r = j->r;
     const int64_t wide = r->gates * r->units;
     const int64_t both = r->kind == FNN_CELL_GRU ? 2 * r->units : wide;
+    const int64_t rest = (wide - both) * r->size;
     if (r->b_ih == NULL) {
         memset(j->bias, 0, (size_t)((wide + r->units) * r->size));
-    } else if (r->dtype == FNN_FLOAT64) {
-        ADD_UP(double)
-    } else {
-        ADD_UP(float)
+        return;
     }
+    const void *terms[] = {r->b_ih->data, r->b_hh->data};
+    fnn_k->map[FNN_MAP_add][FNN_F64(r->dtype)](both, j->bias, terms,
+                                               (ptrdiff_t[]){1, 1});
+    memcpy(j->bias + both * r->size, r->b_ih->data + both * r->size, (size_t)rest);
+    memcpy(j->bias + wide * r->size, r->b_hh->data + both * r->size, (size_t)rest);
 }
-#undef ADD_UP
 
 /* The last state of each sequence; without steps it is the first one. */
 static void last_states(const job *j, char *to) {

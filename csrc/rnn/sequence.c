@@ -56,16 +56,14 @@ fnn_status fnn_sequence_set(fnn_sequence *s, int64_t steps, int64_t batch,
     return FNN_OK;
 }
 
-/* to[i * to_step] = from[i * from_step], i < n */
-static void move(int64_t n, ptrdiff_t size, char *to, int64_t to_step, const char *from,
-                 int64_t from_step) {
-    if (to_step == 1 && from_step == 1) {
-        memcpy(to, from, (size_t)(n * size));
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(to + i * to_step * size, from + i * from_step * size, (size_t)size);
-    }
+/* A row of x, and a packed one, which is contiguous. */
+static void take_row(const fnn_rows *x, const char *row, char *packed) {
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
+    fnn_convert(packed, x->dtype, size, row, x->dtype, x->col * size, x->width);
+}
+static void put_row(const fnn_rows *x, char *row, const char *packed) {
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
+    fnn_convert(row, x->dtype, x->col * size, packed, x->dtype, size, x->width);
 }
 
 typedef struct {
@@ -78,12 +76,13 @@ typedef struct {
 static void pack_steps(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     const fnn_rows *x = j->x;
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
     for (int64_t t = lo; t < hi; t++) {
-        char *to = j->packed + fnn_sequence_first(j->s, t) * x->width * x->size;
+        char *to = j->packed + fnn_sequence_first(j->s, t) * x->width * size;
         for (int64_t r = 0; r < fnn_sequence_active(j->s, t); r++) {
             const int64_t at = t * x->step + fnn_sequence_of(j->s, r) * x->row;
-            move(x->width, x->size, to, 1, x->data + at * x->size, x->col);
-            to += x->width * x->size;
+            take_row(x, x->data + at * size, to);
+            to += x->width * size;
         }
     }
 }
@@ -91,19 +90,20 @@ static void pack_steps(void *context, int64_t lo, int64_t hi) {
 static void unpack_steps(void *context, int64_t lo, int64_t hi) {
     const job *j = context;
     const fnn_rows *x = j->x;
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
     for (int64_t t = lo; t < hi; t++) {
         const int64_t active = fnn_sequence_active(j->s, t);
-        const char *from = j->source + fnn_sequence_first(j->s, t) * x->width * x->size;
+        const char *from = j->source + fnn_sequence_first(j->s, t) * x->width * size;
         for (int64_t r = 0; r < j->s->batch; r++) {
             const int64_t at = t * x->step + fnn_sequence_of(j->s, r) * x->row;
-            char *to = x->data + at * x->size;
+            char *to = x->data + at * size;
             if (r < active) {
-                move(x->width, x->size, to, x->col, from, 1);
-                from += x->width * x->size;
+                put_row(x, to, from);
+                from += x->width * size;
                 continue;
             }
             for (int64_t i = 0; i < x->width; i++) {
-                memset(to + i * x->col * x->size, 0, (size_t)x->size);
+                memset(to + i * x->col * size, 0, (size_t)size);
             }
         }
     }
@@ -124,15 +124,17 @@ void fnn_rows_unpack(const fnn_sequence *s, const char *packed, const fnn_rows *
 }
 
 void fnn_states_pack(const fnn_sequence *s, const fnn_rows *x, char *packed) {
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
     for (int64_t r = 0; r < s->batch; r++) {
-        move(x->width, x->size, packed + r * x->width * x->size, 1,
-             x->data + fnn_sequence_of(s, r) * x->row * x->size, x->col);
+        take_row(x, x->data + fnn_sequence_of(s, r) * x->row * size,
+                 packed + r * x->width * size);
     }
 }
 
 void fnn_states_unpack(const fnn_sequence *s, const char *packed, const fnn_rows *x) {
+    const ptrdiff_t size = fnn_dtype_size(x->dtype);
     for (int64_t r = 0; r < s->batch; r++) {
-        move(x->width, x->size, x->data + fnn_sequence_of(s, r) * x->row * x->size,
-             x->col, packed + r * x->width * x->size, 1);
+        put_row(x, x->data + fnn_sequence_of(s, r) * x->row * size,
+                packed + r * x->width * size);
     }
 }

@@ -39,7 +39,7 @@ fnn_status fnn_sequence_set(fnn_sequence *s, int64_t steps, int64_t batch,
 typedef struct {
     char *data;
     int64_t width, step, row, col;
-    ptrdiff_t size; /* bytes of an element */
+    int dtype;
 } fnn_rows;
 
 /* Packed rows, contiguous, from x, and back; back writes zeros where a sequence has ended. */

@@ -46,7 +46,7 @@ fnn_rows fnn_rnn_rows(const fnn_tensor *t) {
                       .step = t->stride[0],
                       .row = t->stride[1],
                       .col = t->stride[2],
-                      .size = fnn_dtype_size(t->dtype)};
+                      .dtype = t->dtype};
 }
 
 fnn_rows fnn_rnn_states(const fnn_tensor *t) {
@@ -54,7 +54,7 @@ fnn_rows fnn_rnn_states(const fnn_tensor *t) {
                       .width = t->shape[1],
                       .row = t->stride[0],
                       .col = t->stride[1],
-                      .size = fnn_dtype_size(t->dtype)};
+                      .dtype = t->dtype};
 }
 
 void fnn_rnn_start_states(const fnn_sequence *s, const fnn_tensor *given, int64_t width,

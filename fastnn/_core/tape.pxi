@@ -174,7 +174,8 @@ cdef Node new_node(str name, tuple inputs, Py_ssize_t n_in, Py_ssize_t n_saved):
 cdef int record(Op op, tuple inputs, Py_ssize_t n_in, tuple attrs, object result,
                 Tensor first, Tensor before) except -1:
     """Puts a call on the tape; output 0 is differentiable, and those that the op's gradient
-    names beside it. `before` is what input 0 held, where the call wrote it and its gradient needs it."""
+    names beside it. `before` is what input 0 held, where the call wrote it and its gradient
+    needs it."""
     cdef Py_ssize_t n_saved = len(op.saved), i
     cdef Node node
     cdef list kept

@@ -40,6 +40,24 @@ def floating(layer: str, dtype: Any) -> Any:
     return found
 
 
+def steps(
+    layer: str, name: str, x: Any, dimensions: tuple[int, int], features: int
+) -> fastnn.Tensor:
+    """x, one or several steps of so many features, with or without a batch."""
+    if not isinstance(x, fastnn.Tensor) or x.ndim not in dimensions:
+        got = x.shape if isinstance(x, fastnn.Tensor) else type(x).__name__
+        few, more = dimensions
+        raise ValueError(
+            f"{layer}: expected {name} of {few} or {more} dimensions, got {got}"
+        )
+    if x.shape[-1] != features:
+        raise ValueError(
+            f"{layer}: expected {name} with {features} features (last dimension), got "
+            f"shape {x.shape}"
+        )
+    return x
+
+
 def lengths(layer: str, value: Any, batch: int) -> fastnn.Tensor:
     """How many steps each of so many sequences has, as integers (batch,)."""
     found = value if isinstance(value, fastnn.Tensor) else fastnn.tensor(value)

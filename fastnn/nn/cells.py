@@ -67,15 +67,7 @@ class RNNCellBase(Module):
         return state.unsqueeze(0) if x.ndim == 1 else state
 
     def _step(self, x: Any, h: Any, c: Any = None) -> tuple[Tensor, Tensor | None]:
-        name = type(self).__name__
-        if not isinstance(x, Tensor) or x.ndim not in (1, 2):
-            got = x.shape if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{name}: expected input of 1 or 2 dimensions, got {got}")
-        if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"{name}: expected input with {self.input_size} features (last "
-                f"dimension), got shape {x.shape}"
-            )
+        x = checks.steps(type(self).__name__, "input", x, (1, 2), self.input_size)
         h, c = self._state("hx", x, h), self._state("c_0", x, c)
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
         rows = x.reshape(1, -1, self.input_size) if x.ndim == 1 else x.unsqueeze(0)

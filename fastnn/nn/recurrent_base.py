@@ -196,15 +196,6 @@ class RNNBase(Module):
                 )
         return parts
 
-    def _features(self, x: Tensor) -> Tensor:
-        """x, with the features that the first layer reads."""
-        if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"{type(self).__name__}: expected input with {self.input_size} features "
-                f"(last dimension), got shape {x.shape}"
-            )
-        return x
-
     def reset_state(self) -> None:
         """Forget the state that a stateful layer carries: the next call starts from
         zeros."""
@@ -260,10 +251,8 @@ class RNNBase(Module):
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths)
         name = type(self).__name__
-        if not isinstance(input, Tensor) or input.ndim not in (2, 3):
-            got = input.shape if isinstance(input, Tensor) else type(input).__name__
-            raise ValueError(f"{name}: expected input of 2 or 3 dimensions, got {got}")
-        x, states, single = self._features(input), self._parts(hx), input.ndim == 2
+        x = checks.steps(name, "input", input, (2, 3), self.input_size)
+        states, single = self._parts(hx), x.ndim == 2
         if single:
             x, states = x.unsqueeze(1), tuple(s.unsqueeze(1) for s in states)
         elif self.batch_first:
@@ -320,7 +309,8 @@ class RNNBase(Module):
         states = self._parts(hx)
         if input.sorted_indices is not None:
             states = tuple(s.index_select(1, input.sorted_indices) for s in states)
-        y, last = self._run(self._features(x), self._checked(states, x.shape[1]), n)
+        x = checks.steps(name, "input", x, (2, 3), self.input_size)
+        y, last = self._run(x, self._checked(states, x.shape[1]), n)
         if input.unsorted_indices is not None:
             last = tuple(s.index_select(1, input.unsorted_indices) for s in last)
         return repacked(y, input), self._whole(last)
@@ -344,9 +334,7 @@ class RNNBase(Module):
             raise RuntimeError(
                 f"{name}.step: a bidirectional layer needs whole sequences"
             )
-        if not isinstance(x, Tensor) or x.ndim not in (1, 2):
-            got = x.shape if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{name}.step: expected x of 1 or 2 dimensions, got {got}")
+        x = checks.steps(f"{name}.step", "x", x, (1, 2), self.input_size)
         single = x.ndim == 1
         if state is None:
             zeros = self._zeros(x, 1 if single else x.shape[0])

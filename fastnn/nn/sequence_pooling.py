@@ -43,9 +43,8 @@ class SequencePooling(Module):
             direction, which ends at step 0; it is taken there.
 
     forward(input, lengths=None): (steps, batch, features) to (batch, features). lengths
-    (batch,) are integers: what lies past a sequence's end is not looked at, and
-    more than there are steps means all of them. A sequence of no
-    steps gives zeros.
+    (batch,) are integers: what lies past a sequence's end is not looked at, and more than there
+    are steps means all of them. A sequence of no steps gives zeros.
 
     Raises: ValueError for another mode, input or lengths.
 

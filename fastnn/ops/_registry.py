@@ -26,9 +26,12 @@ __all__ = [
     "op",
     "public",
     "reference",
+    "saved_for",
+    "wanted",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+Gradients = tuple[Tensor | None, ...]
 
 PUBLIC: dict[str, Callable[..., Any]] = {}
 REFERENCES: dict[str, Callable[..., Any]] = {}
@@ -89,6 +92,16 @@ def gradient(
     return declare
 
 
+def saved_for(names: str, readers: str) -> dict[str, str]:
+    """saves of a gradient that reads all of these for each of the readers."""
+    return dict.fromkeys(names.split(), readers)
+
+
+def wanted(node: Node, *grads: Tensor | None) -> Gradients:
+    """Of the gradients of all inputs, those that the pass asks for."""
+    return tuple(g if node.needs(i) else None for i, g in enumerate(grads))
+
+
 def no_gradient(*names: str) -> None:
     """Declares rows whose result does not depend smoothly on the inputs."""
     NO_GRADIENT.update(names)
@@ -104,5 +117,4 @@ def reference(name: str) -> Callable[[F], F]:
     return declare
 
 
-Gradients = tuple[Tensor | None, ...]
 __all__ += ["Gradients", "Node", "Op", "Tensor"]

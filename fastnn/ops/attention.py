@@ -17,6 +17,8 @@ from fastnn.ops._registry import (
     op,
     public,
     reference,
+    saved_for,
+    wanted,
 )
 from fastnn.ops.creation import arange
 from fastnn.ops.random import dropout
@@ -203,7 +205,7 @@ def _composite(
 
 @gradient(
     "attention",
-    saves=dict.fromkeys(["q", "k", "v", "mask", "y", "top", "total"], "q k v mask"),
+    saves=saved_for("q k v mask y top total", "q k v mask"),
     composite=_composite,
 )
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
@@ -213,7 +215,7 @@ def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
 
         return composite_gradient(node, _composite, (q, k, v, mask), gy)
     made = _attention_backward(gy, q, k, v, mask, y, top, total, *node.attrs)
-    return (*(g if node.needs(i) else None for i, g in enumerate(made)), None)
+    return (*wanted(node, *made), None)
 
 
 no_gradient("attention_backward")

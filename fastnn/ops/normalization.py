@@ -22,6 +22,8 @@ from fastnn.ops._registry import (
     op,
     public,
     reference,
+    saved_for,
+    wanted,
 )
 from fastnn.ops.views import reshape
 
@@ -303,13 +305,9 @@ def _group_composite(
     return _affine(y, w, b)
 
 
-def _saves(names: str, mask: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), mask)
-
-
 @gradient(
     "batch_norm",
-    saves=_saves("x weight bias residual mean rstd", "x weight bias residual"),
+    saves=saved_for("x weight bias residual mean rstd", "x weight bias residual"),
 )
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     from fastnn.autograd import composite_gradient, is_grad_enabled
@@ -326,8 +324,7 @@ def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
         gy, x, weight, bias if act else None, mean, rstd, y, act, act and node.needs(3)
     )
     gr = gr if act else gy
-    needed = [g if node.needs(i) else None for i, g in enumerate((gx, gw, gb, gr))]
-    return (*needed, None, None, None)
+    return (*wanted(node, gx, gw, gb, gr), None, None, None)
 
 
 def _row_gradient(node: Node, gy: Tensor, backward: Any, composite: Any) -> Gradients:
@@ -339,15 +336,15 @@ def _row_gradient(node: Node, gy: Tensor, backward: Any, composite: Any) -> Grad
         return composite_gradient(node, composite, (x, weight, bias), gy)
     parameters = node.needs(1) or node.needs(2)
     made = backward(gy, x, weight, mean, rstd, node.attrs[0], parameters)
-    return tuple(g if node.needs(i) else None for i, g in enumerate(made))
+    return wanted(node, *made)
 
 
-@gradient("layer_norm", saves=_saves("x weight bias mean rstd", "x weight bias"))
+@gradient("layer_norm", saves=saved_for("x weight bias mean rstd", "x weight bias"))
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     return _row_gradient(node, gy, _layer_norm_backward, _layer_composite)
 
 
-@gradient("group_norm", saves=_saves("x weight bias mean rstd", "x weight bias"))
+@gradient("group_norm", saves=saved_for("x weight bias mean rstd", "x weight bias"))
 def _(node: Node, gy: Tensor, *_unused: None) -> Gradients:
     return _row_gradient(node, gy, _group_norm_backward, _group_composite)
 

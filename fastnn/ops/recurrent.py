@@ -19,6 +19,8 @@ from fastnn.ops._registry import (
     no_gradient,
     op,
     reference,
+    saved_for,
+    wanted,
 )
 from fastnn.ops.products import ACTIVATIONS, linear
 
@@ -167,16 +169,12 @@ def _unrolled_lstm(*inputs: Any) -> Any:
 _INPUTS = "x w_ih w_hh b_ih b_hh h0"
 
 
-def _saves(names: str, readers: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), readers)
-
-
 def _needs(node: Node, *inputs: int) -> int:
     """A bit for each input, of those that are wanted, in the order of backward's outputs."""
     return sum(1 << bit for bit, i in enumerate(inputs) if i >= 0 and node.needs(i))
 
 
-@gradient("rnn", saves=_saves(_INPUTS + " lengths y", _INPUTS), outputs="hn")
+@gradient("rnn", saves=saved_for(_INPUTS + " lengths y", _INPUTS), outputs="hn")
 def _(node: Node, gy: Tensor | None, ghn: Tensor | None) -> Gradients:
     from fastnn.autograd import composite_gradient, is_grad_enabled
 
@@ -189,10 +187,10 @@ def _(node: Node, gy: Tensor | None, ghn: Tensor | None) -> Gradients:
     gx, gh0, gw_ih, gw_hh, gb = _rnn_backward(
         gy, ghn, x, w_ih, w_hh, h0, lengths, y, act, reverse, needs
     )
-    return _wanted(node, gx, gw_ih, gw_hh, gb, gb, gh0, None)
+    return wanted(node, gx, gw_ih, gw_hh, gb, gb, gh0, None)
 
 
-@gradient("gru", saves=_saves(_INPUTS + " lengths y saved", _INPUTS), outputs="hn")
+@gradient("gru", saves=saved_for(_INPUTS + " lengths y saved", _INPUTS), outputs="hn")
 def _(node: Node, gy: Tensor | None, ghn: Tensor | None, _saved: None) -> Gradients:
     from fastnn.autograd import composite_gradient, is_grad_enabled
 
@@ -207,12 +205,12 @@ def _(node: Node, gy: Tensor | None, ghn: Tensor | None, _saved: None) -> Gradie
     gx, gh0, gw_ih, gw_hh, gb_ih, gb_hh = _gru_backward(
         gy, ghn, x, w_ih, w_hh, h0, lengths, y, saved, reverse, needs
     )
-    return _wanted(node, gx, gw_ih, gw_hh, gb_ih, gb_hh, gh0, None)
+    return wanted(node, gx, gw_ih, gw_hh, gb_ih, gb_hh, gh0, None)
 
 
 @gradient(
     "lstm",
-    saves=_saves(_INPUTS + " lengths c0 w_hr y saved", _INPUTS + " c0 w_hr"),
+    saves=saved_for(_INPUTS + " lengths c0 w_hr y saved", _INPUTS + " c0 w_hr"),
     outputs="hn cn",
 )
 def _(
@@ -232,11 +230,7 @@ def _(
     gx, gh0, gw_ih, gw_hh, gb, gc0, gw_hr = _lstm_backward(
         gy, ghn, x, w_ih, w_hh, h0, lengths, y, saved, gcn, c0, w_hr, reverse, needs
     )
-    return _wanted(node, gx, gw_ih, gw_hh, gb, gb, gh0, None, gc0, gw_hr)
-
-
-def _wanted(node: Node, *grads: Tensor | None) -> Gradients:
-    return tuple(g if node.needs(i) else None for i, g in enumerate(grads))
+    return wanted(node, gx, gw_ih, gw_hh, gb, gb, gh0, None, gc0, gw_hr)
 
 
 no_gradient("rnn_backward", "gru_backward", "lstm_backward")
